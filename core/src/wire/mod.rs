@@ -1,0 +1,11 @@
+//! The remoting protocol: frames, header encodings, bodies, one file per request family.
+//!
+//! Invariant: decoding any bytes gives a value or a [`FrameError`]; it never panics and never allocates more than the
+//! frame limit.
+
+pub mod digest;
+mod fields;
+mod frame;
+
+pub use fields::{FieldError, Fields, Header, parse_number};
+pub use frame::{Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION};
