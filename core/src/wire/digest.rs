@@ -22,7 +22,12 @@ pub fn body<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
     Digest::of(bytes).serialize(to)
 }
 
-/// For `#[serde(with)]` on the result of a cold read.
+/// For `#[serde(serialize_with)]` on the slices of a body.
+pub fn bodies<S: Serializer>(slices: &[Bytes], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(slices.iter().map(|bytes| Digest::of(bytes)))
+}
+
+/// For `#[serde(serialize_with)]` on the result of a cold read.
 pub fn serialize<S: Serializer>(result: &Result<Bytes, DiskError>, to: S) -> Result<S::Ok, S::Error> {
     result.as_ref().map(|bytes| Digest::of(bytes)).serialize(to)
 }

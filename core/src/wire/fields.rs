@@ -114,7 +114,11 @@ impl Fields {
 
 /// Parses a number and says which field was wrong.
 pub fn parse_number<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, FieldError> {
-    value.parse().map_err(|_| FieldError::Invalid { name, expected: "a number", value: value.chars().take(64).collect() })
+    value.parse().map_err(|_| FieldError::Invalid {
+        name,
+        expected: "a number",
+        value: value.chars().take(64).collect(),
+    })
 }
 
 impl fmt::Debug for Fields {

@@ -65,6 +65,10 @@ pub struct Frame {
     /// The body; empty when absent.
     #[serde(serialize_with = "crate::wire::digest::body")]
     pub body: Bytes,
+    /// More slices of the body, written behind it: a pull is answered straight from the log without copying. Always empty
+    /// in a decoded frame.
+    #[serde(serialize_with = "crate::wire::digest::bodies")]
+    pub rest: Vec<Bytes>,
 }
 
 /// Bytes that are not a frame. The connection is to be closed.
@@ -105,6 +109,7 @@ impl Frame {
             fields: Fields::default(),
             encoding: Encoding::Json,
             body: Bytes::new(),
+            rest: Vec::new(),
         }
     }
     /// The response to `request`, with its opaque number. Written in JSON whatever the request was written in, as a Java
