@@ -1,0 +1,391 @@
+//! The tape: everything that one run does, written down before it starts. JSON lines: a header, then actions.
+//!
+//! Invariant: a run is a function of its tape. Taking one action away changes nothing about the others, because each action
+//! carries its own id, target and trigger, and draws during the run are keyed by the object that they concern.
+
+mod config;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+pub use config::{
+    BrokerShape, Config, ConsumerShape, Expect, Flush, GroupShape, Handler, Latency, Model, OrderKind, ProducerShape,
+    StartFrom, TopicShape,
+};
+
+/// The version of the tape format that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// A whole tape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tape {
+    /// What there is: cluster, clients, settings.
+    pub header: Header,
+    /// What happens, in the order of generation (not of time).
+    pub actions: Vec<Action>,
+}
+
+/// The first line of a tape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// [`VERSION`].
+    pub tape: u32,
+    /// The scenario it was generated from.
+    pub scenario: String,
+    /// The seed it was generated from; also the root of every draw during the run.
+    pub seed: u64,
+    /// Known bugs that are switched on.
+    #[serde(default)]
+    pub plants: Vec<String>,
+    /// Cluster, clients and settings.
+    pub config: Config,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// Unique within the tape; stays the same when other actions are taken away.
+    pub id: u64,
+    /// When.
+    pub when: Trigger,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// When an action happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Trigger {
+    /// At a virtual time, in milliseconds since the cluster was ready to take requests.
+    At {
+        /// The time.
+        at: u64,
+    },
+    /// At the n-th event of a kind at a node, counted from `from` on. Never, if the event does not come.
+    On {
+        /// The node.
+        node: String,
+        /// The kind of event.
+        event: Moment,
+        /// Only frames with this request code count (for `request-received` and `response-sent`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<i32>,
+        /// Which one, from 1.
+        n: u64,
+        /// Events before this virtual time do not count, in milliseconds.
+        #[serde(default)]
+        from: u64,
+    },
+}
+
+/// Events that an action can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Moment {
+    /// The disk of the node has taken a sync and has not completed it.
+    SyncInFlight,
+    /// A step of the recovery at start is done.
+    Recovery,
+    /// The node is ready to serve.
+    Ready,
+    /// A request was handed to the node.
+    RequestReceived,
+    /// A response has left the node.
+    ResponseSent,
+    /// A consumer has computed its share of queues.
+    Rebalance,
+    /// A message was handed to the handler of a consumer.
+    Delivery,
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The producer waits for the answer and retries on another broker.
+    #[default]
+    Sync,
+    /// The answer comes as a callback.
+    Async,
+    /// No answer.
+    Oneway,
+}
+
+/// Which queue a message goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueuePick {
+    /// Round robin.
+    #[default]
+    Any,
+    /// By the hash of the shard: the selector of ordered topics.
+    Shard,
+    /// This one: broker name and queue id.
+    Queue(String, u32),
+}
+
+/// A set of request codes that a filter drops.
+pub type Codes = Vec<i32>;
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum What {
+    /// A producer sends one message, or a batch.
+    Send {
+        /// The producer.
+        client: String,
+        /// The topic.
+        topic: String,
+        /// The key that identifies the message in the history. Messages of a batch are `key/0`, `key/1`, ….
+        key: String,
+        /// The business id whose messages must stay in order, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shard: Option<String>,
+        /// The tag, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<String>,
+        /// Length of the body in bytes; its content is drawn from the key.
+        size: u32,
+        /// Messages in the batch; 1 sends a single message.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        batch: u32,
+        /// How.
+        #[serde(default)]
+        mode: Mode,
+        /// Where to.
+        #[serde(default)]
+        queue: QueuePick,
+    },
+    /// A consumer of the header starts, or starts again.
+    Join {
+        /// The consumer.
+        client: String,
+    },
+    /// A consumer shuts down in order.
+    Leave {
+        /// The consumer.
+        client: String,
+    },
+    /// A client's process dies.
+    Crash {
+        /// The producer or consumer.
+        client: String,
+        /// It comes back after so long; never when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down_ms: Option<u64>,
+    },
+    /// The administrator creates a topic or sets its queue count, on every listed broker.
+    Topic {
+        /// The topic.
+        topic: String,
+        /// Read and write queues per broker.
+        queues: u32,
+        /// The brokers; all brokers that run when empty.
+        #[serde(default)]
+        brokers: Vec<String>,
+    },
+    /// A broker of the header that was not started with the cluster starts.
+    BrokerJoin {
+        /// The broker.
+        node: String,
+    },
+    /// The process of a node is killed; its page cache survives.
+    Kill {
+        /// The node.
+        node: String,
+        /// It comes back after so long; never when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down_ms: Option<u64>,
+    },
+    /// The machine of a node loses power: what was not synced is lost, kept or torn, sector by sector.
+    PowerLoss {
+        /// The node.
+        node: String,
+        /// It comes back after so long; never when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        down_ms: Option<u64>,
+    },
+    /// A node is stopped in order and started again.
+    Restart {
+        /// The node.
+        node: String,
+        /// Time between.
+        down_ms: u64,
+    },
+    /// A node's process stands still; its connections stay up.
+    Pause {
+        /// The node.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// Whole requests with one of these codes are dropped on live connections.
+    HeartbeatLoss {
+        /// The sender of the requests.
+        from: String,
+        /// The receiver; every one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Request codes.
+        codes: Codes,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// Nodes of one side do not hear nodes of the other.
+    Partition {
+        /// One side.
+        a: Vec<String>,
+        /// The other side.
+        b: Vec<String>,
+        /// Only what `a` sends to `b` is lost; the other direction works.
+        #[serde(default)]
+        oneway: bool,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// The next response with this request code from a node to a client is lost with its connection.
+    LostResponse {
+        /// The server.
+        from: String,
+        /// The client; any when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// The request code that it answers.
+        code: i32,
+    },
+    /// Every slow operation of a node's disk takes so much longer.
+    SlowDisk {
+        /// The node.
+        node: String,
+        /// Added to each operation.
+        extra_ms: u64,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// The wall clock of a node jumps.
+    ClockStep {
+        /// The node.
+        node: String,
+        /// By so much, either way.
+        by_ms: i64,
+    },
+}
+
+impl What {
+    /// The name of a fault as it is counted in reports; none for ordinary work.
+    pub fn fault(&self) -> Option<&'static str> {
+        Some(match self {
+            What::Crash { .. } => "crash",
+            What::Kill { .. } => "kill",
+            What::PowerLoss { .. } => "power-loss",
+            What::Restart { .. } => "restart",
+            What::Pause { .. } => "pause",
+            What::HeartbeatLoss { .. } => "heartbeat-loss",
+            What::Partition { .. } => "partition",
+            What::LostResponse { .. } => "lost-response",
+            What::SlowDisk { .. } => "slow-disk",
+            What::ClockStep { .. } => "clock-step",
+            _ => return None,
+        })
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}
+
+/// Why a text is not a tape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct TapeError {
+    /// Line number from 1.
+    pub line: usize,
+    /// What was expected there.
+    pub what: String,
+}
+
+impl Tape {
+    /// The tape as JSON lines.
+    pub fn to_text(&self) -> String {
+        let mut text = serde_json::to_string(&self.header).expect("a header has only string keys");
+        text.push('\n');
+        for action in &self.actions {
+            writeln!(text, "{}", serde_json::to_string(action).expect("an action has only string keys"))
+                .expect("a string takes any text");
+        }
+        text
+    }
+
+    /// Reads a tape and checks that its ids are unique and its nodes exist.
+    pub fn parse(text: &str) -> Result<Tape, TapeError> {
+        let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let (_, first) = lines
+            .next()
+            .ok_or_else(|| TapeError { line: 1, what: "a tape header is expected, the file is empty".into() })?;
+        let header: Header =
+            serde_json::from_str(first).map_err(|e| TapeError { line: 1, what: format!("in the tape header: {e}") })?;
+        if header.tape != VERSION {
+            return Err(TapeError {
+                line: 1,
+                what: format!("tape version {VERSION} is expected, found {}", header.tape),
+            });
+        }
+        let mut ids = BTreeSet::new();
+        let mut actions = Vec::new();
+        for (n, line) in lines {
+            let bad = |what: String| TapeError { line: n + 1, what };
+            let action: Action = serde_json::from_str(line).map_err(|e| bad(format!("in an action: {e}")))?;
+            if !ids.insert(action.id) {
+                return Err(bad(format!("action id {} was already used", action.id)));
+            }
+            if let Some(name) = header.config.unknown_name(&action) {
+                return Err(bad(format!("a node of the header is expected, found \"{name}\"")));
+            }
+            actions.push(action);
+        }
+        Ok(Tape { header, actions })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Tape {
+        let config = Config { brokers: vec![BrokerShape::named("broker-a")], ..Config::default() };
+        let header = Header { tape: 1, scenario: "s".into(), seed: 7, plants: vec![], config };
+        let when = Trigger::On { node: "broker-a".into(), event: Moment::SyncInFlight, code: None, n: 3, from: 100 };
+        let kill = Action { id: 4, when, what: What::PowerLoss { node: "broker-a".into(), down_ms: Some(10) } };
+        Tape { header, actions: vec![kill] }
+    }
+
+    #[test]
+    fn text_and_back() {
+        let text = small().to_text();
+        assert!(
+            text.contains(r#""when":{"node":"broker-a","event":"sync-in-flight","n":3,"from":100},"do":"power-loss""#),
+            "{text}"
+        );
+        assert_eq!(Tape::parse(&text), Ok(small()));
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let text = small().to_text().replace("\"down-ms\":10", "\"down-ms\":\"x\"");
+        assert_eq!(Tape::parse(&text).unwrap_err().line, 2, "{text}");
+        let text = small().to_text().replace("\"node\":\"broker-a\",\"down", "\"node\":\"broker-z\",\"down");
+        assert!(Tape::parse(&text).unwrap_err().what.contains("broker-z"), "{text}");
+        let twice = small().to_text() + small().to_text().lines().nth(1).unwrap();
+        assert!(Tape::parse(&twice).unwrap_err().what.contains("already used"));
+    }
+}

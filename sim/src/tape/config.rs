@@ -1,0 +1,274 @@
+//! The header's description of what there is: cluster, clients, topics, groups and settings.
+//!
+//! Invariant: everything that shapes a run and is not an action stands here; the simulator has no other configuration.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Trigger, What};
+
+/// Everything that there is before the first action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Names of the name servers.
+    pub name_servers: Vec<String>,
+    /// Brokers.
+    pub brokers: Vec<BrokerShape>,
+    /// Producers.
+    pub producers: Vec<ProducerShape>,
+    /// Consumers; they start by a `join` action.
+    pub consumers: Vec<ConsumerShape>,
+    /// Topics that the administrator creates before the first action.
+    pub topics: BTreeMap<String, TopicShape>,
+    /// Consumer groups.
+    pub groups: BTreeMap<String, GroupShape>,
+    /// Network delays.
+    pub network: Latency,
+    /// Time of a disk operation.
+    pub disk: Latency,
+    /// When the safety phase ends: faults that have an end are ended, and the liveness phase begins. Milliseconds.
+    pub safety_ms: u64,
+    /// Within so much virtual time after the safety phase the cluster must have settled. Milliseconds.
+    pub converge_ms: u64,
+    /// Chance in 1,000 that a `buggify!` site is switched on in this run.
+    pub buggify_permille: u32,
+    /// What must be true of a run for it to count.
+    pub expect: Expect,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name_servers: vec!["ns-0".into()],
+            brokers: Vec::new(),
+            producers: Vec::new(),
+            consumers: Vec::new(),
+            topics: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            network: Latency { min_us: 50, max_us: 500, slow_permille: 0, slow_us: 0 },
+            disk: Latency { min_us: 100, max_us: 4000, slow_permille: 0, slow_us: 0 },
+            safety_ms: 60_000,
+            converge_ms: 240_000,
+            buggify_permille: 0,
+            expect: Expect::default(),
+        }
+    }
+}
+
+/// When an acknowledged message is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flush {
+    /// Before the acknowledgement.
+    Sync,
+    /// Some time after it.
+    #[default]
+    Async,
+}
+
+/// One broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BrokerShape {
+    /// Name of the node, and the broker's own name.
+    pub name: String,
+    /// Flush policy.
+    #[serde(default)]
+    pub flush: Flush,
+    /// It is started by a `broker-join` action, not with the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
+    /// Further settings by their names in `broker.conf`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+}
+
+impl BrokerShape {
+    /// A broker with asynchronous flush and default settings.
+    pub fn named(name: &str) -> Self {
+        BrokerShape { name: name.into(), flush: Flush::Async, later: false, properties: BTreeMap::new() }
+    }
+}
+
+/// One producer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProducerShape {
+    /// Name of the node and the client.
+    pub name: String,
+    /// Send timeout, milliseconds (3,000 in the Java client).
+    pub send_timeout_ms: u64,
+    /// Further attempts after a failed one (2 in the Java client).
+    pub retries: u32,
+}
+
+/// One consumer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConsumerShape {
+    /// Name of the node and the client.
+    pub name: String,
+    /// Its group.
+    pub group: String,
+    /// Topics that it subscribes to.
+    pub topics: Vec<String>,
+    /// What its handler does with a message.
+    #[serde(default)]
+    pub handler: Handler,
+}
+
+/// How a handler behaves; drawn for each delivery from its topic, queue, offset and attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Handler {
+    /// Shortest time for a message, milliseconds.
+    pub min_ms: u64,
+    /// Longest time for a message, milliseconds.
+    pub max_ms: u64,
+    /// Chance in 1,000 that it asks for redelivery.
+    pub fail_permille: u32,
+}
+
+impl Default for Handler {
+    fn default() -> Self {
+        Handler { min_ms: 0, max_ms: 5, fail_permille: 0 }
+    }
+}
+
+/// Order that a topic promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderKind {
+    /// None.
+    #[default]
+    None,
+    /// Within a queue.
+    Queue,
+    /// Within a shard (business id).
+    Key,
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TopicShape {
+    /// Read and write queues per broker.
+    pub queues: u32,
+    /// Brokers that hold it; all that start with the cluster when empty.
+    #[serde(default)]
+    pub brokers: Vec<String>,
+    /// Order that its consumers rely on.
+    #[serde(default)]
+    pub order: OrderKind,
+}
+
+/// How a group shares its messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Model {
+    /// Each message to one member.
+    #[default]
+    Clustering,
+    /// Each message to every member.
+    Broadcasting,
+}
+
+/// Where a group without a committed offset starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartFrom {
+    /// At the oldest message.
+    #[default]
+    First,
+    /// At the next message.
+    Last,
+}
+
+/// One consumer group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct GroupShape {
+    /// Sharing.
+    pub model: Model,
+    /// Whether its handlers are ordered (one at a time per queue, under the broker's lock).
+    pub orderly: bool,
+    /// Start.
+    pub from: StartFrom,
+    /// Allocation strategy by the Java name (`AVG`, `AVG_BY_CIRCLE`, `CONSISTENT_HASH`, …).
+    pub strategy: String,
+}
+
+/// A range of delays, with rare long ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Latency {
+    /// Shortest, microseconds.
+    pub min_us: u64,
+    /// Longest ordinary one, microseconds.
+    pub max_us: u64,
+    /// Chance in 1,000 of a long one.
+    #[serde(default)]
+    pub slow_permille: u32,
+    /// Length of a long one, microseconds.
+    #[serde(default)]
+    pub slow_us: u64,
+}
+
+/// What must be true of a run for it to count: no run is green because nothing happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Expect {
+    /// At least so many messages acknowledged.
+    pub acked_min: u64,
+    /// At least so many messages delivered.
+    pub delivered_min: u64,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Expect { acked_min: 1, delivered_min: 1 }
+    }
+}
+
+impl Config {
+    /// Whether a node of this name exists.
+    pub fn has(&self, name: &str) -> bool {
+        self.nodes().any(|node| node == name)
+    }
+
+    /// Every node's name: name servers, brokers, producers, consumers.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        let servers = self.name_servers.iter().chain(self.brokers.iter().map(|b| &b.name));
+        let clients = self.producers.iter().map(|p| &p.name).chain(self.consumers.iter().map(|c| &c.name));
+        servers.chain(clients).map(String::as_str)
+    }
+
+    /// The first name in an action that is not a node of this configuration.
+    pub(super) fn unknown_name<'a>(&self, action: &'a Action) -> Option<&'a str> {
+        let mut names: Vec<&str> = Vec::new();
+        if let Trigger::On { node, .. } = &action.when {
+            names.push(node);
+        }
+        match &action.what {
+            What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
+                names.push(client)
+            }
+            What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
+            What::Partition { a, b, .. } => names.extend(a.iter().chain(b).map(String::as_str)),
+            What::HeartbeatLoss { from, to, .. } | What::LostResponse { from, to, .. } => {
+                names.push(from);
+                names.extend(to.as_deref());
+            }
+            What::BrokerJoin { node }
+            | What::Kill { node, .. }
+            | What::PowerLoss { node, .. }
+            | What::Restart { node, .. }
+            | What::Pause { node, .. }
+            | What::SlowDisk { node, .. }
+            | What::ClockStep { node, .. } => names.push(node),
+        }
+        names.into_iter().find(|name| !self.has(name))
+    }
+}
