@@ -59,6 +59,9 @@ pub struct StoreConfig {
     pub index: bool,
     /// `enabledAppendPropCRC`.
     pub append_prop_crc: bool,
+    /// What tells one run of the operating system from the next (on Linux `/proc/sys/kernel/random/boot_id`). While it stays
+    /// the same, everything that a killed process wrote is still there, and a restart need not distrust it. Empty: unknown.
+    pub boot: String,
 }
 
 impl Default for StoreConfig {
@@ -80,6 +83,7 @@ impl Default for StoreConfig {
             memory_bytes: 4 << 30,
             index: true,
             append_prop_crc: false,
+            boot: String::new(),
         }
     }
 }
@@ -118,7 +122,8 @@ pub struct Marks {
     pub begin: u64,
     /// End of what was put.
     pub appended: u64,
-    /// End of what is in the page cache, dispatched and readable.
+    /// End of what is in the page cache. With [`Flush::Async`] it is readable, with [`Flush::Sync`] once it is durable (as in
+    /// Java: no consumer sees what a power cut can take back).
     pub written: u64,
     /// End of what survives a power cut.
     pub durable: u64,
@@ -157,6 +162,19 @@ pub enum GetStatus {
     /// The records are on disk: the store has asked for them; ask again after the completion that
     /// [`Store::on_disk`] reports for this ticket.
     Cold(u64),
+    /// The disk failed to read.
+    Failed(DiskError),
+}
+
+/// Why a question has no answer now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The bytes are on disk: the store has asked for them; ask the same again after [`StoreNews::Warm`] with this ticket.
+    #[error("the bytes are being read from disk")]
+    Cold(u64),
+    /// The disk failed to read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 /// Answer to a [`Get`].
@@ -185,8 +203,8 @@ pub struct Arrival {
     pub queue_id: u32,
     /// End of the queue now.
     pub max_offset: u64,
-    /// Tag hash of the newest message.
-    pub tags_code: i64,
+    /// Tag hash of the message; `None` when several came at once (then whoever waits looks again).
+    pub tags_code: Option<i64>,
 }
 
 /// What came out of a completion or a step of recovery.
@@ -301,15 +319,28 @@ mod sketch {
             ms: i64,
             upper: bool,
             disk: &mut dyn Disk,
-        ) -> Result<u64, DiskError> {
+            asks: &mut Vec<DiskAsk>,
+        ) -> Result<u64, Fault> {
             todo!()
         }
         /// Store time of the message at a queue offset.
-        pub fn store_time(&mut self, topic: &str, queue_id: u32, offset: u64, disk: &mut dyn Disk) -> Option<i64> {
+        pub fn store_time(
+            &mut self,
+            topic: &str,
+            queue_id: u32,
+            offset: u64,
+            disk: &mut dyn Disk,
+            asks: &mut Vec<DiskAsk>,
+        ) -> Result<Option<i64>, Fault> {
             todo!()
         }
         /// The record that begins at a position of the log.
-        pub fn by_position(&mut self, physical: u64, disk: &mut dyn Disk) -> Option<Hit> {
+        pub fn by_position(
+            &mut self,
+            physical: u64,
+            disk: &mut dyn Disk,
+            asks: &mut Vec<DiskAsk>,
+        ) -> Result<Option<Hit>, Fault> {
             todo!()
         }
         /// Newest first; the caller filters hash collisions out.
@@ -320,7 +351,8 @@ mod sketch {
             max: usize,
             times_ms: Range<i64>,
             disk: &mut dyn Disk,
-        ) -> Vec<Hit> {
+            asks: &mut Vec<DiskAsk>,
+        ) -> Result<Vec<Hit>, Fault> {
             todo!()
         }
         /// Forgets the queues of a topic (their files go; the log keeps the records until retention takes them).
