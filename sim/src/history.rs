@@ -30,7 +30,7 @@ pub enum Replication {
 }
 
 /// A group as the checkers need to know it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GroupRules {
     /// How its members share messages.
@@ -39,6 +39,19 @@ pub struct GroupRules {
     pub orderly: bool,
     /// Where it starts without a committed offset.
     pub from: StartFrom,
+    /// The tags that it asks for, by topic (`A || B`); everything where a topic is missing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl GroupRules {
+    /// Whether a message with this tag belongs to the group.
+    pub fn accepts(&self, topic: &str, tag: Option<&str>) -> bool {
+        let Some(wanted) = self.tags.get(topic).map(|w| w.trim()).filter(|w| !w.is_empty() && *w != "*") else {
+            return true;
+        };
+        tag.is_some_and(|tag| wanted.split("||").any(|w| w.trim() == tag))
+    }
 }
 
 /// The first line.

@@ -196,8 +196,11 @@ pub struct GroupShape {
     pub orderly: bool,
     /// Start.
     pub from: StartFrom,
-    /// Allocation strategy by the Java name (`AVG`, `AVG_BY_CIRCLE`, `CONSISTENT_HASH`, …).
+    /// Allocation strategy by the Java name (`AVG`, `AVG_BY_CIRCLE`, `CONSISTENT_HASH`, …); `AVG` when empty.
     pub strategy: String,
+    /// The tags that it asks for, by topic (`A || B`); everything where a topic is missing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A range of delays, with rare long ones.

@@ -1,0 +1,96 @@
+//! Committed offsets: they never go back without a reset, unless owners overlapped or a fault came in between.
+//!
+//! Invariant: per place the commits are kept in time order, since the last reset.
+
+use std::collections::BTreeMap;
+
+use seedmq_reports::Oracle;
+
+use super::facts::{At, Facts, Name, Place, Session};
+use super::found::Found;
+use super::{IN_FLIGHT_MS, violation};
+
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    at: At,
+    client: Name,
+    offset: u64,
+    session: Session,
+}
+
+/// All commits.
+#[derive(Debug, Default)]
+pub struct Commits {
+    at: BTreeMap<Place, Vec<Commit>>,
+}
+
+impl Commits {
+    /// The administrator moved the group: what was committed before no longer counts.
+    pub fn reset(&mut self, place: Place) {
+        self.at.remove(&place);
+    }
+
+    /// A client told its position.
+    pub fn committed(&mut self, facts: &Facts, found: &mut Found, (place, client): (Place, Name), offset: u64, at: At) {
+        let session = facts.session(place.audience, client, place.queue);
+        let now = Commit { at, client, offset, session };
+        let all = self.at.entry(place).or_default();
+        if let Some(before) = all.last().filter(|c| c.offset > offset).copied()
+            && let Some(clause) = regressed(facts, place, &before, &now)
+        {
+            went_back(facts, found, clause, place, (&before, &now));
+        }
+        all.push(now);
+    }
+
+    /// Whether an owner that began at `since` must have been told a position past `offset`: some commit past it had reached
+    /// the broker by then, none below it came after, and no fault could have taken it away.
+    pub fn covered(&self, facts: &Facts, place: Place, offset: u64, since: f64) -> bool {
+        let Some(all) = self.at.get(&place) else { return false };
+        let known = |c: &&Commit| c.at.1 <= since + IN_FLIGHT_MS;
+        let upto: Vec<&Commit> = all.iter().take_while(known).collect();
+        let Some(last) = upto.iter().rposition(|c| c.offset > offset && c.at.1 <= since - IN_FLIGHT_MS) else {
+            return false;
+        };
+        let steady = upto[last..].iter().all(|c| c.offset > offset);
+        steady && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, since + IN_FLIGHT_MS)
+    }
+}
+
+/// Whether a fault at the broker or the client could have kept a commit from being kept.
+fn disturbed(facts: &Facts, place: Place, client: Name, from: f64, to: f64) -> bool {
+    let (_, queue) = facts.queue(place.queue);
+    let client = facts.name(client);
+    facts.faults.during(from, to).any(|f| f.touches(client) || f.touches_queue(queue))
+}
+
+/// The clause that a lower commit breaks, or none when it is licensed.
+fn regressed(facts: &Facts, place: Place, before: &Commit, now: &Commit) -> Option<&'static str> {
+    let same = before.client == now.client && before.session == now.session;
+    let fresh = now.session.since.0 > 0 && now.session.since.1 > before.at.1 + IN_FLIGHT_MS;
+    let disturbed = disturbed(facts, place, before.client, before.at.1 - IN_FLIGHT_MS, now.at.1)
+        || disturbed(facts, place, now.client, before.at.1 - IN_FLIGHT_MS, now.at.1);
+    match (same, fresh) {
+        (true, _) if !disturbed => Some("same-owner"),
+        (false, true) if !disturbed => Some("new-owner"),
+        _ => None,
+    }
+}
+
+fn went_back(facts: &Facts, found: &mut Found, clause: &str, place: Place, (before, now): (&Commit, &Commit)) {
+    let mut v = violation(Oracle::OffsetRegression, clause, if clause == "same-owner" { "consumer" } else { "broker" });
+    v.topic_kind = facts.topic_kind(facts.queue(place.queue).0);
+    v.at_ms = now.at.1;
+    v.text = format!(
+        "{} committed {} for {} of {}, after {} had committed {}; nobody reset it",
+        facts.name(now.client),
+        now.offset,
+        facts.queue_text(place.queue),
+        facts.name(place.audience),
+        facts.name(before.client),
+        before.offset
+    );
+    v.lines = vec![before.at.0, now.at.0];
+    v.lines.extend(Some(now.session.since.0).filter(|line| *line > 0));
+    found.push(v);
+}

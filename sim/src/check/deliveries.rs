@@ -1,0 +1,228 @@
+//! Phantoms, duplicates, filters and reused positions: each delivery against what was sent and what was delivered before.
+//!
+//! Invariant: a duplicate needs a licence of its own: a handler that did not end well, a reset, a new owner whose predecessor
+//! had not committed that far, or a fault in between.
+
+use std::collections::HashMap;
+
+use seedmq_reports::Oracle;
+
+use super::commits::Commits;
+use super::facts::{Facts, MessageId, Name, QueueId, Visit};
+use super::found::Found;
+use super::{unsure, violation};
+use crate::history::Phase;
+
+/// A producer's attempt that took so long may have been given up and repeated elsewhere. The Java client's time for all
+/// attempts of one send is 3,000 ms.
+const ATTEMPT_MS: f64 = 1_000.0;
+
+/// A delivery and how it ended.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The delivery; of several at one position, the last.
+    pub visit: Visit,
+    /// How its handler ended; none while it runs.
+    pub outcome: Option<Phase>,
+    /// Whether one of the handlings at this position ended well.
+    pub consumed: bool,
+}
+
+/// All deliveries so far.
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    seen: HashMap<(Name, MessageId), Vec<Seen>>,
+    positions: HashMap<(QueueId, u64), (MessageId, f64, u64)>,
+}
+
+impl Deliveries {
+    /// What an audience saw of a message, one entry per position.
+    pub fn seen(&self, audience: Name, message: MessageId) -> &[Seen] {
+        self.seen.get(&(audience, message)).map_or(&[], Vec::as_slice)
+    }
+
+    /// A message was acknowledged at a position.
+    pub fn acked(&mut self, facts: &Facts, found: &mut Found, id: MessageId) {
+        let message = facts.message(id);
+        if let Some((queue, offset)) = message.stored {
+            self.position(facts, found, (queue, offset), id, message.ended);
+        }
+    }
+
+    /// A message was handed out. Tells whether it was its first time for this audience.
+    pub fn delivered(&mut self, facts: &Facts, commits: &Commits, found: &mut Found, visit: &Visit) -> bool {
+        let Some(id) = visit.message else {
+            never_sent(facts, found, visit);
+            return false;
+        };
+        sent_elsewhere(facts, found, visit, id);
+        self.position(facts, found, (visit.place.queue, visit.offset), id, visit.at);
+        let seen = self.seen.entry((visit.place.audience, id)).or_default();
+        let first = seen.is_empty();
+        match seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
+            Some(before) => {
+                if let Some(clause) = unlicensed(facts, commits, before, visit) {
+                    again(facts, found, clause, before, visit);
+                }
+                (before.visit, before.outcome) = (visit.clone(), None);
+            }
+            None => {
+                if let Some(before) = seen.last().filter(|_| stored_twice(facts, id)) {
+                    again(facts, found, "stored-twice", before, visit);
+                }
+                seen.push(Seen { visit: visit.clone(), outcome: None, consumed: false });
+            }
+        }
+        first
+    }
+
+    /// A handler ended.
+    pub fn handled(&mut self, visit: &Visit, phase: Phase) {
+        let Some(id) = visit.message else { return };
+        let seen = self.seen.entry((visit.place.audience, id)).or_default();
+        if let Some(s) = seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
+            s.consumed |= phase == Phase::Ok;
+            if s.visit.at == visit.at {
+                s.outcome = Some(phase);
+            }
+        }
+    }
+
+    /// A position of a queue holds one message for ever, unless a power cut took its tail away.
+    fn position(&mut self, facts: &Facts, found: &mut Found, at: (QueueId, u64), id: MessageId, seen: (u64, f64)) {
+        let Some((other, t, line)) = self.positions.insert(at, (id, seen.1, seen.0)) else { return };
+        let (topic, queue) = facts.queue(at.0);
+        if other == id || facts.faults.cuts(queue, 0.0, seen.1).any(|cut| cut.until.is_none_or(|up| up >= t)) {
+            return;
+        }
+        let mut v = violation(Oracle::Phantom, "position-reused", "broker");
+        v.topic_kind = facts.topic_kind(topic);
+        v.at_ms = seen.1;
+        v.text = format!(
+            "position {} of {} holds \"{}\", but it was already taken by \"{}\"",
+            at.1,
+            facts.queue_text(at.0),
+            facts.message(id).key,
+            facts.message(other).key
+        );
+        v.lines = vec![line, seen.0];
+        found.push(v);
+    }
+}
+
+fn never_sent(facts: &Facts, found: &mut Found, visit: &Visit) {
+    let mut v = violation(Oracle::Phantom, "never-sent", "broker");
+    v.topic_kind = facts.topic_kind(facts.queue(visit.place.queue).0);
+    v.at_ms = visit.at.1;
+    v.text = format!(
+        "a message was delivered from {} at {} that nobody sent",
+        facts.queue_text(visit.place.queue),
+        visit.offset
+    );
+    v.lines = vec![visit.at.0];
+    found.push(v);
+}
+
+/// The sender was told that nothing was stored, after somebody had got it.
+pub fn refused(facts: &Facts, found: &mut Found, id: MessageId) {
+    let message = facts.message(id);
+    let Some(delivered) = message.delivered else { return };
+    let mut v = violation(Oracle::Phantom, "surely-not-stored", "producer");
+    v.topic_kind = facts.topic_kind(message.topic);
+    v.at_ms = message.ended.1;
+    v.text = format!("the sender of \"{}\" was told that it was not stored, but it had been delivered", message.key);
+    v.lines = vec![message.invoked.0, delivered.0, message.ended.0];
+    found.push(v);
+}
+
+/// The message exists; did it belong here?
+fn sent_elsewhere(facts: &Facts, found: &mut Found, visit: &Visit, id: MessageId) {
+    let message = facts.message(id);
+    let (topic, queue) = (facts.queue(visit.place.queue).0, facts.queue_text(visit.place.queue));
+    let refused = message.outcome == Some(Phase::Fail);
+    let rules = facts.rules(visit.place.audience);
+    let passes = rules.accepts(facts.name(topic), message.tag.map(|t| facts.name(t)));
+    let (oracle, clause, role, text) = if topic != message.topic {
+        (
+            Oracle::Phantom,
+            "other-topic",
+            "broker",
+            format!("\"{}\" was sent to topic {}", message.key, facts.name(message.topic)),
+        )
+    } else if refused {
+        (
+            Oracle::Phantom,
+            "surely-not-stored",
+            "producer",
+            format!("the sender of \"{}\" was told that it was not stored", message.key),
+        )
+    } else if !passes {
+        (
+            Oracle::Filter,
+            "passed-wrong",
+            "consumer",
+            format!("the subscription does not ask for the tag of \"{}\"", message.key),
+        )
+    } else {
+        return;
+    };
+    let mut v = violation(oracle, clause, role);
+    v.topic_kind = facts.topic_kind(topic);
+    v.at_ms = visit.at.1;
+    v.text = format!("{text}, but it was delivered from {queue} at {}", visit.offset);
+    v.lines = vec![message.invoked.0, message.ended.0, visit.at.0];
+    found.push(v);
+}
+
+/// Whether nothing excuses that a message stands at two positions.
+fn stored_twice(facts: &Facts, id: MessageId) -> bool {
+    let message = facts.message(id);
+    let sure = message.outcome == Some(Phase::Ok) && message.asks == 1;
+    let quick = message.ended.1 - message.invoked.1 < ATTEMPT_MS;
+    sure && quick && facts.faults.during(message.invoked.1, message.ended.1).next().is_none()
+}
+
+/// The clause that a second delivery of one position breaks, or none when it is licensed.
+fn unlicensed(facts: &Facts, commits: &Commits, before: &Seen, now: &Visit) -> Option<&'static str> {
+    let (first, place) = (&before.visit, now.place);
+    let was_reset = facts.resets.get(&place).is_some_and(|reset| reset.1 >= first.at.1);
+    if before.outcome.is_some_and(unsure) || was_reset {
+        return None;
+    }
+    if first.client == now.client && first.session == now.session {
+        let (_, queue) = facts.queue(place.queue);
+        let client = facts.name(now.client);
+        let excused = facts.faults.during(first.at.1, now.at.1).any(|f| f.touches(client) || f.touches_queue(queue));
+        return (!excused).then_some("same-owner");
+    }
+    let since = if now.session.since.0 == 0 { now.at.1 } else { now.session.since.1 };
+    commits.covered(facts, place, now.offset, since).then_some("committed")
+}
+
+fn again(facts: &Facts, found: &mut Found, clause: &str, before: &Seen, now: &Visit) {
+    let message = facts.message(now.message.expect("a duplicate is of a known message"));
+    let role = match clause {
+        "same-owner" => "consumer",
+        _ => "broker",
+    };
+    let mut v = violation(Oracle::Duplicate, clause, role);
+    v.topic_kind = facts.topic_kind(message.topic);
+    v.at_ms = now.at.1;
+    let why = match clause {
+        "same-owner" => "its owner had not changed and no fault touched it",
+        "committed" => "the group had committed past it before the new owner began",
+        _ => "it was sent once and acknowledged at once, yet stands at two positions",
+    };
+    v.text = format!(
+        "\"{}\" was delivered again to {}: first {} at {}, now {} at {}; {why}",
+        message.key,
+        facts.name(now.place.audience),
+        facts.queue_text(before.visit.place.queue),
+        before.visit.offset,
+        facts.queue_text(now.place.queue),
+        now.offset
+    );
+    v.lines = vec![message.invoked.0, message.ended.0, before.visit.at.0, now.at.0];
+    v.lines.extend([before.visit.session.since.0, now.session.since.0].iter().filter(|line| **line > 0));
+    found.push(v);
+}

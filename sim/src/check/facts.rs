@@ -1,0 +1,395 @@
+//! What a history says so far: messages, who owns which queue, and what is still open.
+//!
+//! Invariant: facts only grow; every checker reads them after the line was noted, so that all see the same past.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::faults::Faults;
+use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
+use crate::tape::{Flush, Model, OrderKind};
+
+/// An interned text.
+pub type Name = u32;
+/// A queue of a topic.
+pub type QueueId = u32;
+/// A message, in the order of first invocation.
+pub type MessageId = u32;
+/// A line and its time.
+pub type At = (u64, f64);
+
+/// A queue as a group (or one member of a broadcasting group) sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The group, or the member of a broadcasting group: whoever should see each message once.
+    pub audience: Name,
+    /// The queue.
+    pub queue: QueueId,
+}
+
+/// A message that a producer tried to send.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its key.
+    pub key: Arc<str>,
+    /// Its topic.
+    pub topic: Name,
+    /// Its business id.
+    pub shard: Option<Name>,
+    /// Its tag.
+    pub tag: Option<Name>,
+    /// First invocation.
+    pub invoked: At,
+    /// How the sending ended; none while it is open.
+    pub outcome: Option<Phase>,
+    /// When it ended.
+    pub ended: At,
+    /// Where the acknowledgement says that it is.
+    pub stored: Option<(QueueId, u64)>,
+    /// How often the application asked for it to be sent.
+    pub asks: u32,
+    /// Its first delivery to anybody.
+    pub delivered: Option<At>,
+}
+
+/// One handing of a message to a handler.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// Where.
+    pub place: Place,
+    /// Position in the queue.
+    pub offset: u64,
+    /// Which message; none when nobody sent it.
+    pub message: Option<MessageId>,
+    /// To whom.
+    pub client: Name,
+    /// The client's ownership of the queue.
+    pub session: Session,
+    /// Line and time.
+    pub at: At,
+}
+
+/// How long a client has owned a queue without a break.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Session {
+    /// The assignment that began it; line 0 when the history does not tell.
+    pub since: At,
+}
+
+/// What a line meant.
+#[derive(Clone, Debug)]
+pub enum Noted {
+    /// A message was acknowledged.
+    Acked(MessageId),
+    /// The sender was told that nothing was stored.
+    Refused(MessageId),
+    /// A message was handed out.
+    Delivered(Visit),
+    /// A handler ended.
+    Handled {
+        /// Which delivery.
+        visit: Visit,
+        /// How.
+        phase: Phase,
+    },
+    /// A client told its position.
+    Committed {
+        /// Where.
+        place: Place,
+        /// Who.
+        client: Name,
+        /// Next position.
+        offset: u64,
+    },
+    /// A client died or left: its handlers are no more.
+    Gone(Name),
+    /// Nothing that a checker waits for.
+    Nothing,
+}
+
+/// Everything known so far.
+#[derive(Debug)]
+pub struct Facts {
+    /// The first line.
+    pub header: Header,
+    /// Faults.
+    pub faults: Faults,
+    /// Messages.
+    pub messages: Vec<Message>,
+    /// Acknowledged messages.
+    pub acked: u64,
+    /// Deliveries.
+    pub delivered: u64,
+    /// Audiences of each topic, with the time at which each was first seen there.
+    pub audiences: BTreeMap<Name, BTreeMap<Name, f64>>,
+    /// The last reset of a place.
+    pub resets: BTreeMap<Place, At>,
+    names: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, Name>,
+    queues: Vec<(Name, Queue)>,
+    by_queue: HashMap<(Name, Queue), QueueId>,
+    by_key: HashMap<Arc<str>, MessageId>,
+    sends: HashMap<(Name, u64), MessageId>,
+    visits: HashMap<(Name, u64), Visit>,
+    owned: BTreeMap<(Name, Name, Name), BTreeMap<QueueId, Session>>,
+    members: BTreeMap<Name, (Name, Name)>,
+}
+
+impl Facts {
+    /// No facts but the header.
+    pub fn new(header: Header) -> Facts {
+        Facts {
+            header,
+            faults: Faults::default(),
+            messages: Vec::new(),
+            acked: 0,
+            delivered: 0,
+            audiences: BTreeMap::new(),
+            resets: BTreeMap::new(),
+            names: Vec::new(),
+            by_name: HashMap::new(),
+            queues: Vec::new(),
+            by_queue: HashMap::new(),
+            by_key: HashMap::new(),
+            sends: HashMap::new(),
+            visits: HashMap::new(),
+            owned: BTreeMap::new(),
+            members: BTreeMap::new(),
+        }
+    }
+
+    /// The text of a name.
+    pub fn name(&self, name: Name) -> &str {
+        &self.names[name as usize]
+    }
+
+    /// The topic and queue behind a number.
+    pub fn queue(&self, queue: QueueId) -> (Name, &Queue) {
+        let (topic, queue) = &self.queues[queue as usize];
+        (*topic, queue)
+    }
+
+    /// The queue in words: `T/broker-a:3`.
+    pub fn queue_text(&self, queue: QueueId) -> String {
+        let (topic, queue) = self.queue(queue);
+        format!("{}/{queue}", self.name(topic))
+    }
+
+    /// A message.
+    pub fn message(&self, message: MessageId) -> &Message {
+        &self.messages[message as usize]
+    }
+
+    /// The order that a topic promises.
+    pub fn order(&self, topic: Name) -> OrderKind {
+        self.header.order.get(self.name(topic)).copied().unwrap_or_default()
+    }
+
+    /// `normal` or `ordered`, for signatures.
+    pub fn topic_kind(&self, topic: Name) -> String {
+        if self.order(topic) == OrderKind::None { "normal".into() } else { "ordered".into() }
+    }
+
+    /// The rules of the group behind an audience.
+    pub fn rules(&self, audience: Name) -> GroupRules {
+        let group = self.members.get(&audience).map_or(audience, |(group, _)| *group);
+        self.header.groups.get(self.name(group)).cloned().unwrap_or_default()
+    }
+
+    /// The member, when the audience is one of a broadcasting group.
+    pub fn member(&self, audience: Name) -> Option<Name> {
+        self.members.get(&audience).map(|(_, client)| *client)
+    }
+
+    /// Whether brokers acknowledge before the disk has it.
+    pub fn flush_is_async(&self) -> bool {
+        self.header.flush == Flush::Async
+    }
+
+    /// The number of a text, given out at first sight.
+    pub fn intern(&mut self, text: &str) -> Name {
+        if let Some(name) = self.by_name.get(text) {
+            return *name;
+        }
+        let name = Name::try_from(self.names.len()).expect("a history names fewer than 2^32 things");
+        let text: Arc<str> = text.into();
+        self.names.push(text.clone());
+        self.by_name.insert(text, name);
+        name
+    }
+
+    fn queue_id(&mut self, topic: Name, queue: &Queue) -> QueueId {
+        if let Some(id) = self.by_queue.get(&(topic, queue.clone())) {
+            return *id;
+        }
+        let id = QueueId::try_from(self.queues.len()).expect("a history names fewer than 2^32 queues");
+        self.queues.push((topic, queue.clone()));
+        self.by_queue.insert((topic, queue.clone()), id);
+        id
+    }
+
+    /// The place of a clustering group at a queue.
+    pub fn place(&mut self, group: &str, topic: &str, queue: &Queue) -> Place {
+        let (audience, topic) = (self.intern(group), self.intern(topic));
+        Place { audience, queue: self.queue_id(topic, queue) }
+    }
+
+    /// The group itself, or the member of a broadcasting group.
+    fn audience(&mut self, group: &str, client: Name) -> Name {
+        let broadcasting = self.header.groups.get(group).is_some_and(|g| g.model == Model::Broadcasting);
+        let whole = self.intern(group);
+        if !broadcasting {
+            return whole;
+        }
+        let member = self.intern(&format!("{group} @ {}", self.name(client)));
+        self.members.insert(member, (whole, client));
+        member
+    }
+
+    /// The client's present ownership of a queue.
+    pub fn session(&self, audience: Name, client: Name, queue: QueueId) -> Session {
+        let key = (audience, self.queue(queue).0, client);
+        self.owned.get(&key).and_then(|queues| queues.get(&queue)).copied().unwrap_or_default()
+    }
+
+    /// Takes a line.
+    pub fn note(&mut self, line: u64, record: &Record) -> Noted {
+        let at = (line, record.t);
+        let client = self.intern(&record.client);
+        if !record.client.is_empty() {
+            self.faults.alive(&record.client, record.t);
+        }
+        match &record.op {
+            Op::Send { phase: Phase::Invoke, .. } => self.invoked(at, client, &record.op),
+            Op::Send { phase, call, queue, offset, .. } => {
+                self.sent(at, (client, *call), *phase, (queue.as_ref(), *offset))
+            }
+            Op::Deliver { phase: Phase::Invoke, .. } => self.visit(at, client, &record.op),
+            Op::Deliver { phase, call, .. } => match self.visits.remove(&(client, *call)) {
+                Some(visit) => Noted::Handled { visit, phase: *phase },
+                None => Noted::Nothing,
+            },
+            Op::Assign { group, topic, queues } => self.assign(at, client, group, topic, queues),
+            Op::Commit { group, topic, queue, offset } => {
+                let topic = self.intern(topic);
+                let place = Place { audience: self.audience(group, client), queue: self.queue_id(topic, queue) };
+                Noted::Committed { place, client, offset: *offset }
+            }
+            Op::Reset { group, topic, queue, .. } => {
+                let place = self.place(group, topic, queue);
+                self.resets.insert(place, at);
+                Noted::Nothing
+            }
+            Op::Fault { kind, target, durable } => self.fault(at, kind, target, durable.as_ref()),
+            Op::End { .. } => Noted::Nothing,
+        }
+    }
+
+    fn invoked(&mut self, at: At, client: Name, op: &Op) -> Noted {
+        let Op::Send { call, topic, key, shard, tag, queue, .. } = op else { unreachable!("called for sends") };
+        let topic = self.intern(topic);
+        if let Some(queue) = queue {
+            self.queue_id(topic, queue);
+        }
+        let (shard, tag) = (shard.as_ref().map(|s| self.intern(s)), tag.as_ref().map(|t| self.intern(t)));
+        let id = match self.by_key.get(key.as_str()) {
+            Some(id) => {
+                let message = &mut self.messages[*id as usize];
+                message.asks += 1;
+                message.outcome = message.outcome.filter(|o| *o == Phase::Ok);
+                *id
+            }
+            None => {
+                let id = MessageId::try_from(self.messages.len()).expect("a history has fewer than 2^32 messages");
+                let key: Arc<str> = key.as_str().into();
+                self.by_key.insert(key.clone(), id);
+                self.messages.push(Message {
+                    key,
+                    topic,
+                    shard,
+                    tag,
+                    invoked: at,
+                    outcome: None,
+                    ended: at,
+                    stored: None,
+                    asks: 1,
+                    delivered: None,
+                });
+                id
+            }
+        };
+        self.sends.insert((client, *call), id);
+        Noted::Nothing
+    }
+
+    fn sent(&mut self, at: At, call: (Name, u64), phase: Phase, position: (Option<&Queue>, Option<u64>)) -> Noted {
+        let Some(id) = self.sends.remove(&call) else { return Noted::Nothing };
+        let topic = self.message(id).topic;
+        let stored = match position {
+            (Some(queue), Some(offset)) => Some((self.queue_id(topic, queue), offset)),
+            _ => None,
+        };
+        let message = &mut self.messages[id as usize];
+        if message.outcome == Some(Phase::Ok) || (message.asks > 1 && phase == Phase::Fail) {
+            return Noted::Nothing;
+        }
+        (message.outcome, message.ended) = (Some(phase), at);
+        match phase {
+            Phase::Ok => {}
+            Phase::Fail => return Noted::Refused(id),
+            _ => return Noted::Nothing,
+        }
+        message.stored = stored;
+        self.acked += 1;
+        Noted::Acked(id)
+    }
+
+    fn visit(&mut self, at: At, client: Name, op: &Op) -> Noted {
+        let Op::Deliver { call, group, topic, queue: Some(queue), offset: Some(offset), key, .. } = op else {
+            unreachable!("the reader demands queue and offset of an invocation")
+        };
+        let (audience, topic) = (self.audience(group, client), self.intern(topic));
+        let place = Place { audience, queue: self.queue_id(topic, queue) };
+        self.audiences.entry(topic).or_default().entry(audience).or_insert(at.1);
+        let session = self.session(audience, client, place.queue);
+        let message = self.by_key.get(key.as_str()).copied();
+        let visit = Visit { place, offset: *offset, message, client, session, at };
+        if let Some(message) = message {
+            self.messages[message as usize].delivered.get_or_insert(at);
+        }
+        self.delivered += 1;
+        self.visits.insert((client, *call), visit.clone());
+        Noted::Delivered(visit)
+    }
+
+    fn assign(&mut self, at: At, client: Name, group: &str, topic: &str, queues: &[Queue]) -> Noted {
+        let (audience, topic) = (self.audience(group, client), self.intern(topic));
+        self.audiences.entry(topic).or_default().entry(audience).or_insert(at.1);
+        let ids: BTreeSet<QueueId> = queues.iter().map(|q| self.queue_id(topic, q)).collect();
+        let owned = self.owned.entry((audience, topic, client)).or_default();
+        owned.retain(|queue, _| ids.contains(queue));
+        for queue in ids {
+            owned.entry(queue).or_insert(Session { since: at });
+        }
+        Noted::Nothing
+    }
+
+    fn fault(
+        &mut self,
+        at: At,
+        kind: &str,
+        target: &str,
+        durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
+    ) -> Noted {
+        self.faults.note(at.0, at.1, kind, target, durable);
+        let down = matches!(kind, "crash" | "kill" | "power" | "power-loss" | "stop" | "restart" | "leave");
+        match self.by_name.get(target) {
+            Some(client) if down => {
+                let client = *client;
+                self.owned.retain(|(_, _, owner), _| *owner != client);
+                Noted::Gone(client)
+            }
+            _ => Noted::Nothing,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The faults of a history, as licences see them.
+//!
+//! Invariant: a fault lasts from its line to the `heal` (or `start`) line of the same target, and no longer; without such a
+//! line it lasts to the end. `crash` of a client ends by itself when the client is seen again.
+
+use std::collections::BTreeMap;
+
+use crate::history::Queue;
+
+/// One fault.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Its line.
+    pub line: u64,
+    /// Kind.
+    pub kind: String,
+    /// Nodes concerned.
+    pub targets: Vec<String>,
+    /// When it began.
+    pub from: f64,
+    /// When it healed, if it did.
+    pub until: Option<f64>,
+    /// See [`crate::history::Op::Fault`].
+    pub durable: Option<BTreeMap<String, BTreeMap<String, u64>>>,
+    text: String,
+}
+
+impl Fault {
+    /// Whether it is a power cut.
+    pub fn is_power(&self) -> bool {
+        matches!(self.kind.as_str(), "power" | "power-loss")
+    }
+
+    /// Whether a process or machine was down by it.
+    pub fn is_down(&self) -> bool {
+        self.is_power() || matches!(self.kind.as_str(), "kill" | "crash" | "stop" | "restart")
+    }
+
+    /// Whether it touches a node; a fault without a target touches everything.
+    pub fn touches(&self, node: &str) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|t| t == node)
+    }
+
+    /// Whether it touches the broker of a queue; a queue of an unknown broker is touched by everything.
+    pub fn touches_queue(&self, queue: &Queue) -> bool {
+        queue.broker.as_ref().is_none_or(|broker| self.touches(broker))
+    }
+
+    /// Whether it was on at some time in the range, aftermath included.
+    pub fn during(&self, from: f64, to: f64, aftermath: f64) -> bool {
+        self.from <= to && self.until.is_none_or(|until| until + aftermath >= from)
+    }
+}
+
+/// All faults so far, in time order.
+#[derive(Debug, Default)]
+pub struct Faults {
+    all: Vec<Fault>,
+}
+
+impl Faults {
+    /// Takes a fault line.
+    pub fn note(
+        &mut self,
+        line: u64,
+        t: f64,
+        kind: &str,
+        target: &str,
+        durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
+    ) {
+        if matches!(kind, "heal" | "start") {
+            let healed = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target);
+            self.all.iter_mut().filter(healed).for_each(|f| f.until = Some(t));
+            return;
+        }
+        let targets =
+            target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
+        let moment = matches!(kind, "lost-response" | "clock-step");
+        self.all.push(Fault {
+            line,
+            kind: kind.into(),
+            targets: targets.map(String::from).collect(),
+            from: t,
+            until: moment.then_some(t),
+            durable: durable.cloned(),
+            text: target.into(),
+        });
+    }
+
+    /// A client shows signs of life: its crash is over.
+    pub fn alive(&mut self, client: &str, t: f64) {
+        let back = |f: &&mut Fault| f.until.is_none() && f.is_down() && f.text == client;
+        self.all.iter_mut().filter(back).for_each(|f| f.until = Some(t));
+    }
+
+    /// Faults that were on at some time in the range, aftermath included.
+    pub fn during(&self, from: f64, to: f64) -> impl Iterator<Item = &Fault> {
+        self.all.iter().filter(move |f| f.during(from, to, super::AFTERMATH_MS))
+    }
+
+    /// Power cuts of a queue's broker in the range.
+    pub fn cuts<'a, 'q>(
+        &'a self,
+        queue: &'q Queue,
+        from: f64,
+        to: f64,
+    ) -> impl Iterator<Item = &'a Fault> + use<'a, 'q> {
+        self.all.iter().filter(move |f| f.is_power() && f.from >= from && f.from <= to && f.touches_queue(queue))
+    }
+
+    /// Whether the broker of a queue is down and never came back.
+    pub fn down_for_good(&self, queue: &Queue) -> bool {
+        queue.broker.is_some() && self.all.iter().any(|f| f.is_down() && f.until.is_none() && f.touches_queue(queue))
+    }
+}

@@ -1,0 +1,178 @@
+//! Loss: at the end of a drained history every acknowledged message was handled by every audience of its topic.
+//!
+//! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what was acknowledged before
+//! the cut, is not covered by the durable mark, and has no survivor behind it; and whatever lies on a broker that stays down.
+
+use std::collections::BTreeMap;
+
+use seedmq_reports::Oracle;
+
+use super::deliveries::{Deliveries, Seen};
+use super::facts::{Facts, Message, MessageId, Name};
+use super::faults::Fault;
+use super::found::Found;
+use super::{IN_FLIGHT_MS, violation};
+use crate::history::{Phase, Queue};
+use crate::tape::{Model, StartFrom};
+
+/// A group that begins at the last position may miss what was sent before it knew its queues: one rebalance period (20 s).
+const SETTLING_MS: f64 = 20_000.0;
+
+/// Looks at every acknowledged message.
+pub fn judge(facts: &Facts, deliveries: &Deliveries, found: &mut Found) {
+    let mut tails: BTreeMap<(String, u64), Tail> = BTreeMap::new();
+    for (id, message) in (0..).zip(&facts.messages) {
+        if message.outcome != Some(Phase::Ok) {
+            continue;
+        }
+        for (audience, since) in facts.audiences.get(&message.topic).into_iter().flatten() {
+            let seen = deliveries.seen(*audience, id);
+            if seen.iter().any(|s| s.consumed) || !belongs(facts, message, *audience, *since) {
+                continue;
+            }
+            match missing(facts, message, seen) {
+                Missing::Tail(cut) => tails.entry((broker_of(facts, message), cut.line)).or_default().add(id, message),
+                Missing::Unreachable => {}
+                Missing::Unexcused(clause) => lost(facts, found, clause, message, *audience, seen),
+            }
+        }
+    }
+    for ((broker, cut), tail) in &tails {
+        holes(facts, deliveries, found, broker, *cut, tail);
+    }
+}
+
+/// The tail that one power cut took from one broker.
+#[derive(Debug, Default)]
+struct Tail {
+    first: Option<(f64, MessageId)>,
+}
+
+impl Tail {
+    fn add(&mut self, id: MessageId, message: &Message) {
+        if self.first.is_none_or(|(t, _)| message.ended.1 < t) {
+            self.first = Some((message.ended.1, id));
+        }
+    }
+}
+
+enum Missing<'a> {
+    Tail(&'a Fault),
+    Unreachable,
+    Unexcused(&'static str),
+}
+
+fn broker_of(facts: &Facts, message: &Message) -> String {
+    message.stored.and_then(|(queue, _)| facts.queue(queue).1.broker.clone()).unwrap_or_default()
+}
+
+/// Whether the audience should have got the message at all.
+fn belongs(facts: &Facts, message: &Message, audience: Name, since: f64) -> bool {
+    let rules = facts.rules(audience);
+    if !rules.accepts(facts.name(message.topic), message.tag.map(|t| facts.name(t))) {
+        return false;
+    }
+    if rules.from == StartFrom::Last && message.invoked.1 < since + SETTLING_MS {
+        return false;
+    }
+    if rules.model == Model::Clustering {
+        return true;
+    }
+    let (Some(client), Some((queue, _))) = (facts.member(audience), message.stored) else { return false };
+    let session = facts.session(audience, client, queue);
+    session.since.0 > 0 && session.since.1 + IN_FLIGHT_MS < message.invoked.1
+}
+
+fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a> {
+    let nowhere = Queue { broker: None, id: 0 };
+    let (queue, offset) = match message.stored {
+        Some((queue, offset)) => (facts.queue(queue).1, Some(offset)),
+        None => (&nowhere, None),
+    };
+    if facts.faults.down_for_good(queue) {
+        return Missing::Unreachable;
+    }
+    let mut covered = false;
+    if facts.flush_is_async() {
+        for cut in facts.faults.cuts(queue, message.ended.1, f64::INFINITY) {
+            if durable(facts, cut, message, queue, offset) {
+                covered = true;
+            } else {
+                return Missing::Tail(cut);
+            }
+        }
+    }
+    Missing::Unexcused(match (covered, seen.is_empty()) {
+        (true, _) => "durable-lost",
+        (false, true) => "never-delivered",
+        (false, false) => "never-handled",
+    })
+}
+
+/// Whether the image of the cut is known to hold the message.
+fn durable(facts: &Facts, cut: &Fault, message: &Message, queue: &Queue, offset: Option<u64>) -> bool {
+    let marks = cut.durable.as_ref().and_then(|d| d.get(facts.name(message.topic)));
+    match (marks.and_then(|m| m.get(&queue.id.to_string())), offset) {
+        (Some(mark), Some(offset)) => offset < *mark,
+        _ => false,
+    }
+}
+
+fn lost(facts: &Facts, found: &mut Found, clause: &str, message: &Message, audience: Name, seen: &[Seen]) {
+    let broadcast = facts.member(audience).is_some();
+    let (oracle, role) = match (broadcast, clause) {
+        (true, _) => (Oracle::Broadcast, "consumer"),
+        (false, "never-handled") => (Oracle::Lost, "consumer"),
+        _ => (Oracle::Lost, "broker"),
+    };
+    let mut v = violation(oracle, if broadcast { "member-missed" } else { clause }, role);
+    v.topic_kind = facts.topic_kind(message.topic);
+    v.at_ms = message.ended.1;
+    let place = message.stored.map_or("an unnamed position".into(), |(q, o)| format!("{} at {o}", facts.queue_text(q)));
+    let how = match clause {
+        "never-handled" => "was handed out, but no handler ended well",
+        "durable-lost" => "never came, although the disk held it when the power went",
+        _ => "never came",
+    };
+    v.text = format!("\"{}\" was acknowledged in {place}, but to {} it {how}", message.key, facts.name(audience));
+    v.lines = vec![message.invoked.0, message.ended.0];
+    v.lines.extend(seen.iter().map(|s| s.visit.at.0));
+    found.push(v);
+}
+
+/// A lost tail has no survivor behind it: whatever was asked for after the first lost message was acknowledged, and was itself
+/// acknowledged before the cut, is lost too.
+fn holes(facts: &Facts, deliveries: &Deliveries, found: &mut Found, broker: &str, line: u64, tail: &Tail) {
+    let Some((from, first)) = tail.first else { return };
+    let Some(cut) = facts.faults.during(f64::NEG_INFINITY, f64::INFINITY).find(|f| f.line == line) else { return };
+    for (id, message) in (0..).zip(&facts.messages) {
+        let inside = message.outcome == Some(Phase::Ok) && message.invoked.1 > from && message.ended.1 < cut.from;
+        if !inside || broker_of(facts, message) != broker {
+            continue;
+        }
+        let Some(survivor) = survived(facts, deliveries, id, message, cut) else { continue };
+        let lost = facts.message(first);
+        let mut v = violation(Oracle::Lost, "hole-in-tail", "broker");
+        v.topic_kind = facts.topic_kind(lost.topic);
+        v.at_ms = cut.from;
+        v.text = format!(
+            "\"{}\" was lost with the power of {broker}, but \"{}\", which was stored after it, survived",
+            lost.key, message.key
+        );
+        v.lines = vec![lost.ended.0, message.invoked.0, message.ended.0, line, survivor];
+        found.push(v);
+        return;
+    }
+}
+
+/// The line of a delivery that proves that the message was there after the cut: one whose owner began after the broker was back.
+fn survived(facts: &Facts, deliveries: &Deliveries, id: MessageId, message: &Message, cut: &Fault) -> Option<u64> {
+    let back = cut.until?;
+    let audiences = facts.audiences.get(&message.topic)?;
+    let mut seen = audiences.keys().flat_map(|audience| deliveries.seen(*audience, id));
+    seen.find(|s| {
+        let here = Some((s.visit.place.queue, s.visit.offset)) == message.stored;
+        here && s.visit.session.since.0 > 0 && s.visit.session.since.1 > back
+    })
+    .map(|s| s.visit.at.0)
+}

@@ -1,0 +1,151 @@
+//! The checkers: they judge a history of what clients saw, and nothing else.
+//!
+//! Invariant: a checker sees the history line by line, in order, once; memory grows with messages and queues, not with lines.
+//! A violation is reported only where no licence of the protocol excuses it.
+
+mod commits;
+mod deliveries;
+mod facts;
+mod faults;
+mod found;
+mod lost;
+mod order;
+mod overlap;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+
+use seedmq_reports::Violation;
+
+use crate::history::{Header, History, HistoryError, Op, Phase, Reader, Record};
+use commits::Commits;
+use deliveries::Deliveries;
+use facts::{Facts, Noted};
+use found::Found;
+pub use found::Judgement;
+use order::Order;
+use overlap::Overlap;
+
+/// After a fault has healed, connections may still be half-dead and offsets not yet committed again for so long: one
+/// heartbeat or route period of the Java client (30 s).
+pub const AFTERMATH_MS: f64 = 30_000.0;
+
+/// A message from a client may still be under way for so long without any fault.
+pub const IN_FLIGHT_MS: f64 = 1_000.0;
+
+/// Judges one history, record by record.
+#[derive(Debug)]
+pub struct Checker {
+    facts: Facts,
+    deliveries: Deliveries,
+    order: Order,
+    overlap: Overlap,
+    commits: Commits,
+    found: Found,
+    drained: bool,
+}
+
+impl Checker {
+    /// A checker for a history with this header.
+    pub fn new(header: &Header) -> Checker {
+        Checker {
+            facts: Facts::new(header.clone()),
+            deliveries: Deliveries::default(),
+            order: Order::default(),
+            overlap: Overlap::default(),
+            commits: Commits::default(),
+            found: Found::default(),
+            drained: false,
+        }
+    }
+
+    /// Takes the next record; `line` is its line number in the file.
+    pub fn feed(&mut self, line: u64, record: &Record) {
+        let Checker { facts, deliveries, order, overlap, commits, found, drained } = self;
+        if let Op::End { drained: all } = record.op {
+            *drained = all;
+            return;
+        }
+        if let Op::Reset { group, topic, queue, .. } = &record.op {
+            let place = facts.place(group, topic, queue);
+            order.reset(place);
+            commits.reset(place);
+        }
+        match facts.note(line, record) {
+            Noted::Acked(message) => {
+                deliveries.acked(facts, found, message);
+                order.acked(facts, found, message);
+            }
+            Noted::Refused(message) => deliveries::refused(facts, found, message),
+            Noted::Delivered(visit) => {
+                let first = deliveries.delivered(facts, commits, found, &visit);
+                order.delivered(facts, found, &visit, first);
+                overlap.began(facts, found, &visit);
+            }
+            Noted::Handled { visit, phase } => {
+                overlap.ended(&visit);
+                deliveries.handled(&visit, phase);
+            }
+            Noted::Committed { place, client, offset } => {
+                commits.committed(facts, found, (place, client), offset, (line, record.t))
+            }
+            Noted::Gone(client) => overlap.gone(client),
+            Noted::Nothing => {}
+        }
+    }
+
+    /// The judgement; proofs still lack their texts (see [`Judgement::quote`]).
+    pub fn finish(mut self) -> Judgement {
+        if self.drained {
+            lost::judge(&self.facts, &self.deliveries, &mut self.found);
+        }
+        self.found.finish(self.facts.acked, self.facts.delivered, self.drained)
+    }
+}
+
+/// Judges a history in memory.
+pub fn check(history: &History) -> Judgement {
+    let mut checker = Checker::new(&history.header);
+    for (record, line) in history.records.iter().zip(2..) {
+        checker.feed(line, record);
+    }
+    let mut judgement = checker.finish();
+    judgement.quote(|line| match line {
+        0 => None,
+        1 => Some(history.header.to_line()),
+        n => history.records.get(usize::try_from(n).ok()? - 2).map(Record::to_line),
+    });
+    judgement
+}
+
+/// Judges a history as it is read; proofs lack their texts.
+pub fn check_stream(from: impl BufRead) -> Result<Judgement, HistoryError> {
+    let (header, mut reader) = Reader::new(from)?;
+    let mut checker = Checker::new(&header);
+    while let Some((line, record, _)) = reader.next()? {
+        checker.feed(line, &record);
+    }
+    Ok(checker.finish())
+}
+
+/// Whether this is the end of an operation that went wrong or was never answered.
+fn unsure(phase: Phase) -> bool {
+    matches!(phase, Phase::Info | Phase::Fail)
+}
+
+/// A violation whose proof is lines of the history.
+fn violation(oracle: seedmq_reports::Oracle, clause: &str, role: &str) -> Violation {
+    Violation {
+        oracle,
+        clause: clause.into(),
+        role: role.into(),
+        topic_kind: "-".into(),
+        text: String::new(),
+        at_ms: 0.0,
+        lines: Vec::new(),
+        proof: Vec::new(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Order: of positions as producers were told them, of deliveries within a queue, and of deliveries within a business id.
+//!
+//! Invariant: only first deliveries are compared; a repeat is the business of the duplicate checker. A power cut that took a
+//! tail away begins a queue anew.
+
+use std::collections::BTreeMap;
+
+use seedmq_reports::Oracle;
+
+use super::facts::{At, Facts, MessageId, Name, Place, QueueId, Visit};
+use super::found::Found;
+use super::violation;
+use crate::history::Phase;
+use crate::tape::OrderKind;
+
+/// The furthest first delivery of a queue.
+#[derive(Clone, Copy, Debug)]
+struct Front {
+    offset: u64,
+    at: At,
+    client: Name,
+    since: At,
+}
+
+/// The delivered message of a business id that was sent last.
+#[derive(Clone, Copy, Debug)]
+struct Latest {
+    message: MessageId,
+    sent: f64,
+    at: At,
+}
+
+/// An acknowledgement, with the highest position up to it.
+#[derive(Clone, Copy, Debug)]
+struct Acked {
+    t: f64,
+    highest: u64,
+    line: u64,
+}
+
+/// What order checking remembers.
+#[derive(Debug, Default)]
+pub struct Order {
+    fronts: BTreeMap<Place, Front>,
+    latest: BTreeMap<(Name, Name, Name), Latest>,
+    stored: BTreeMap<QueueId, Vec<Acked>>,
+}
+
+impl Order {
+    /// The administrator moved the group: its queue begins anew.
+    pub fn reset(&mut self, place: Place) {
+        self.fronts.remove(&place);
+    }
+
+    /// A message was acknowledged: a message that was asked for after another was acknowledged stands behind it.
+    pub fn acked(&mut self, facts: &Facts, found: &mut Found, id: MessageId) {
+        let message = facts.message(id);
+        let Some((queue, offset)) = message.stored else { return };
+        let all = self.stored.entry(queue).or_default();
+        let before = all.partition_point(|a| a.t < message.invoked.1).checked_sub(1).map(|i| all[i]);
+        let highest = all.last().map_or(0, |a| a.highest);
+        let line = if offset >= highest { message.ended.0 } else { all.last().map_or(message.ended.0, |a| a.line) };
+        let (topic, place) = facts.queue(queue);
+        if let Some(before) = before.filter(|b| b.highest > offset) {
+            if facts.faults.cuts(place, 0.0, message.ended.1).next().is_some() {
+                all.clear();
+                all.push(Acked { t: message.ended.1, highest: offset, line: message.ended.0 });
+                return;
+            }
+            let mut v = violation(Oracle::QueueOrder, "stored-out-of-order", "broker");
+            v.topic_kind = facts.topic_kind(topic);
+            v.at_ms = message.ended.1;
+            v.text = format!(
+                "\"{}\" got position {offset} of {}, although position {} was acknowledged before it was sent",
+                message.key,
+                facts.queue_text(queue),
+                before.highest
+            );
+            v.lines = vec![before.line, message.invoked.0, message.ended.0];
+            found.push(v);
+        }
+        all.push(Acked { t: message.ended.1, highest: highest.max(offset), line });
+    }
+
+    /// A message was handed out.
+    pub fn delivered(&mut self, facts: &Facts, found: &mut Found, visit: &Visit, first: bool) {
+        if !first {
+            return;
+        }
+        self.in_queue(facts, found, visit);
+        self.in_shard(facts, found, visit);
+    }
+
+    /// Handlers begin in the order of the queue: for an ordered topic or group across owners, otherwise while one owner stays.
+    fn in_queue(&mut self, facts: &Facts, found: &mut Found, visit: &Visit) {
+        let (topic, queue) = facts.queue(visit.place.queue);
+        let strict = facts.order(topic) != OrderKind::None || facts.rules(visit.place.audience).orderly;
+        let now = Front { offset: visit.offset, at: visit.at, client: visit.client, since: visit.session.since };
+        let Some(front) = self.fronts.get_mut(&visit.place) else {
+            self.fronts.insert(visit.place, now);
+            return;
+        };
+        if visit.offset > front.offset {
+            *front = now;
+            return;
+        }
+        if facts.faults.cuts(queue, 0.0, visit.at.1).any(|cut| cut.until.is_none_or(|up| up >= front.at.1)) {
+            *front = now;
+            return;
+        }
+        let same = front.client == visit.client && front.since == visit.session.since;
+        if !strict && !same {
+            return;
+        }
+        let mut v = violation(Oracle::QueueOrder, "went-back", "consumer");
+        v.topic_kind = facts.topic_kind(topic);
+        v.at_ms = visit.at.1;
+        v.text = format!(
+            "{} of {} was delivered to {} at {} for the first time after {} had been",
+            facts.queue_text(visit.place.queue),
+            facts.name(visit.place.audience),
+            facts.name(visit.client),
+            visit.offset,
+            front.offset
+        );
+        v.lines = vec![front.at.0, visit.at.0];
+        found.push(v);
+    }
+
+    /// Of two messages of a business id, the second sent after the first was acknowledged, the first is delivered first.
+    fn in_shard(&mut self, facts: &Facts, found: &mut Found, visit: &Visit) {
+        let Some(id) = visit.message else { return };
+        let message = facts.message(id);
+        let (Some(shard), OrderKind::Key) = (message.shard, facts.order(message.topic)) else { return };
+        let key = (visit.place.audience, message.topic, shard);
+        let now = Latest { message: id, sent: message.invoked.1, at: visit.at };
+        let Some(latest) = self.latest.get_mut(&key) else {
+            self.latest.insert(key, now);
+            return;
+        };
+        if message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent {
+            let later = facts.message(latest.message);
+            let mut v = violation(Oracle::KeyOrder, "overtaken", "consumer");
+            v.topic_kind = facts.topic_kind(message.topic);
+            v.at_ms = visit.at.1;
+            v.text = format!(
+                "\"{}\" of {} was acknowledged before \"{}\" was sent, but delivered to {} after it",
+                message.key,
+                facts.name(shard),
+                later.key,
+                facts.name(visit.place.audience)
+            );
+            v.lines = vec![message.invoked.0, message.ended.0, later.invoked.0, latest.at.0, visit.at.0];
+            found.push(v);
+        }
+        if now.sent > latest.sent {
+            *latest = now;
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Each clause of each checker: a small history that breaks it, and one that is just licensed.
+//!
+//! The histories are written in a shorthand, one line each, with the time first:
+//! `1 p1 send 7 T k1 [shard] [#tag]`, `2 p1 ok 7 a:0@41`, `p1 fail 7`, `p1 info 7`; `3 c1 got 9 g T a:0@41 k1`, `c1 done 9`,
+//! `c1 again 9`, `c1 died 9`; `c1 has g T a:0 a:1`; `c1 commit g T a:0 42`; `reset g T a:0 0`; `fault kill a`; `end`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::check;
+use crate::history::{GroupRules, Header, History, Op, Phase, Queue, Record};
+use crate::tape::{Flush, Model, OrderKind, StartFrom};
+
+pub(super) fn position(text: &str) -> (Option<Queue>, Option<u64>) {
+    let (queue, offset) = text.split_once('@').expect("queue@offset");
+    (Queue::parse(queue), offset.parse().ok())
+}
+
+fn op(client: &str, words: &[&str]) -> Op {
+    let text = |i: usize| words.get(i).map_or(String::new(), ToString::to_string);
+    let call = || text(1).parse().expect("a call number");
+    let send = |phase| {
+        let (queue, offset) = words.get(2).map_or((None, None), |w| position(w));
+        Op::Send {
+            phase,
+            call: call(),
+            topic: String::new(),
+            key: String::new(),
+            shard: None,
+            tag: None,
+            queue,
+            offset,
+            error: None,
+        }
+    };
+    let deliver = |phase| Op::Deliver {
+        phase,
+        call: call(),
+        group: String::new(),
+        topic: String::new(),
+        queue: None,
+        offset: None,
+        key: String::new(),
+        attempt: 0,
+    };
+    match words[0] {
+        "send" => Op::Send {
+            phase: Phase::Invoke,
+            call: call(),
+            topic: text(2),
+            key: text(3),
+            shard: words[4..].iter().find(|w| !w.starts_with('#')).map(ToString::to_string),
+            tag: words[4..].iter().find_map(|w| w.strip_prefix('#')).map(String::from),
+            queue: None,
+            offset: None,
+            error: None,
+        },
+        "ok" => send(Phase::Ok),
+        "fail" => send(Phase::Fail),
+        "info" => send(Phase::Info),
+        "got" => {
+            let (queue, offset) = position(words[4]);
+            Op::Deliver {
+                phase: Phase::Invoke,
+                call: call(),
+                group: text(2),
+                topic: text(3),
+                queue,
+                offset,
+                key: text(5),
+                attempt: 0,
+            }
+        }
+        "done" => deliver(Phase::Ok),
+        "again" => deliver(Phase::Fail),
+        "died" => deliver(Phase::Info),
+        "has" => {
+            let queues = words[3..].iter().map(|q| Queue::parse(q).expect("a queue")).collect();
+            Op::Assign { group: text(1), topic: text(2), queues }
+        }
+        "commit" => Op::Commit {
+            group: text(1),
+            topic: text(2),
+            queue: Queue::parse(words[3]).expect("a queue"),
+            offset: words[4].parse().expect("an offset"),
+        },
+        other => panic!("unknown word {other} of {client}"),
+    }
+}
+
+fn record(line: &str) -> Record {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let t = words[0].parse().expect("a time");
+    let (client, op) = match words[1] {
+        "end" => ("", Op::End { drained: true }),
+        "fault" => {
+            let durable = words.get(4).map(|mark| {
+                let (queue, offset) = position(mark);
+                let queue = queue.expect("a queue").id.to_string();
+                BTreeMap::from([("T".to_string(), BTreeMap::from([(queue, offset.expect("a mark"))]))])
+            });
+            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), durable })
+        }
+        "reset" => {
+            let (queue, offset) = (Queue::parse(words[4]).expect("a queue"), words[5].parse().expect("an offset"));
+            ("admin", Op::Reset { group: words[2].into(), topic: words[3].into(), queue, offset })
+        }
+        client => (client, op(client, &words[2..])),
+    };
+    Record { t, client: client.into(), op }
+}
+
+/// Topic `T` is normal, `Q` ordered by queue, `K` by key; group `g` is ordinary, `o` orderly, `b` broadcasting, `l` starts at the
+/// last position, `f` wants tag x.
+pub(super) fn header() -> Header {
+    let orderly = GroupRules { orderly: true, ..GroupRules::default() };
+    let broadcast = GroupRules { model: Model::Broadcasting, ..GroupRules::default() };
+    let last = GroupRules { from: StartFrom::Last, ..GroupRules::default() };
+    let filtering = GroupRules { tags: BTreeMap::from([("T".into(), "x || y".into())]), ..GroupRules::default() };
+    Header {
+        flush: Flush::Sync,
+        order: BTreeMap::from([("Q".into(), OrderKind::Queue), ("K".into(), OrderKind::Key)]),
+        groups: [("g", GroupRules::default()), ("o", orderly), ("b", broadcast), ("l", last), ("f", filtering)]
+            .map(|(name, rules)| (name.to_string(), rules))
+            .into(),
+        ..Header::default()
+    }
+}
+
+fn found_in(header: Header, script: &str) -> Vec<String> {
+    let records = script.lines().map(str::trim).filter(|l| !l.is_empty()).map(record).collect();
+    let judgement = check(&History { header, records });
+    for v in &judgement.violations {
+        assert_eq!(v.proof.len(), v.lines.len(), "each proving line has its text: {v:?}");
+        assert!(v.lines.iter().all(|l| *l > 1) && !v.lines.is_empty(), "{v:?}");
+        assert!(!v.text.is_empty());
+    }
+    let clauses: BTreeSet<String> = judgement.violations.iter().map(|v| format!("{}/{}", v.oracle, v.clause)).collect();
+    clauses.into_iter().collect()
+}
+
+#[track_caller]
+fn broken(clause: &str, script: &str) {
+    assert_eq!(found_in(header(), script), [clause]);
+}
+
+#[track_caller]
+fn green(script: &str) {
+    assert_eq!(found_in(header(), script), [] as [&str; 0]);
+}
+
+fn asynchronous() -> Header {
+    Header { flush: Flush::Async, ..header() }
+}
+
+/// One message sent, delivered and handled.
+const ONE: &str = "
+    1 p1 send 1 T k1
+    2 p1 ok 1 a:0@0
+    3 c1 has g T a:0
+    4 c1 got 1 g T a:0@0 k1
+    5 c1 done 1
+";
+
+#[test]
+fn a_plain_history_is_green() {
+    green(&format!("{ONE} 9 end"));
+    green(ONE);
+}
+
+#[test]
+fn lost_never_delivered() {
+    let sent = "1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n 3 c1 has g T a:0\n";
+    broken("lost/never-delivered", &format!("{sent} 9 end"));
+    green(sent);
+    green("1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n 9 end");
+    green("1 p1 send 1 T k1\n 2 p1 info 1\n 3 c1 has g T a:0\n 9 end");
+    green("1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n 3 c1 has l T a:0\n 9 end");
+    green(&format!("{sent} 4 fault kill a\n 9 end"));
+    broken("lost/never-delivered", &format!("{sent} 4 fault kill a\n 5 fault heal a\n 9 end"));
+    broken("lost/never-delivered", &format!("{sent} 4 fault kill b\n 9 end"));
+}
+
+#[test]
+fn lost_never_handled() {
+    let died = "1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n 3 c1 got 1 g T a:0@0 k1\n 4 c1 died 1\n";
+    broken("lost/never-handled", &format!("{died} 9 end"));
+    green(&format!("{died} 5 c2 got 1 g T a:0@0 k1\n 6 c2 done 1\n 9 end"));
+}
+
+/// Two messages, of which the second is lost with the power of `a` at 10.
+fn tail(cut: &str) -> String {
+    format!(
+        "1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n 3 p1 send 2 T k2\n 4 p1 ok 2 a:0@1\n 10 fault power a {cut}\n 11 fault heal a\n
+         20 c1 has g T a:0\n 21 c1 got 1 g T a:0@0 k1\n 22 c1 done 1\n 30 end"
+    )
+}
+
+#[test]
+fn lost_with_the_power() {
+    assert_eq!(found_in(asynchronous(), &tail("")), [] as [&str; 0]);
+    assert_eq!(found_in(asynchronous(), &tail("0@1")), [] as [&str; 0]);
+    assert_eq!(found_in(asynchronous(), &tail("0@2")), ["lost/durable-lost"]);
+    broken("lost/never-delivered", &tail(""));
+    assert_eq!(found_in(asynchronous(), &tail("").replace("power a", "kill a")), ["lost/never-delivered"]);
+    assert_eq!(found_in(asynchronous(), &tail("").replace("power a", "power b")), ["lost/never-delivered"]);
+    let hole = tail("").replace("1 g T a:0@0 k1", "1 g T a:0@1 k2");
+    assert_eq!(found_in(asynchronous(), &hole), ["lost/hole-in-tail"]);
+    let cached = hole.replace("20 c1 has g T a:0\n", "");
+    assert_eq!(found_in(asynchronous(), &cached), [] as [&str; 0], "a client may still hold what it had pulled");
+    let late = tail("")
+        .replace("3 p1 send 2 T k2\n 4 p1 ok 2 a:0@1\n", "")
+        .replace("30 end", "23 p1 send 2 T k2\n 24 p1 ok 2 a:0@1\n 30 end");
+    assert_eq!(found_in(asynchronous(), &late), ["lost/never-delivered"]);
+}
+
+#[test]
+fn phantom_never_sent() {
+    broken("phantom/never-sent", "1 c1 got 1 g T a:0@0 k1");
+    broken("phantom/never-sent", "1 c1 got 1 g T a:0@0 k1\n 2 p1 send 1 T k1");
+    green("1 p1 send 1 T k1\n 2 c1 got 1 g T a:0@0 k1");
+}
+
+#[test]
+fn phantom_surely_not_stored() {
+    let sent = |end: &str| format!("1 p1 send 1 T k1\n 2 p1 {end} 1\n 3 c1 got 1 g T a:0@0 k1");
+    broken("phantom/surely-not-stored", &sent("fail"));
+    green(&sent("info"));
+    broken("phantom/surely-not-stored", "1 p1 send 1 T k1\n 2 c1 got 1 g T a:0@0 k1\n 3 p1 fail 1");
+    green("1 p1 send 1 T k1\n 2 p1 fail 1\n 3 p1 send 2 T k1\n 4 c1 got 1 g T a:0@0 k1\n 5 p1 ok 2 a:0@0");
+}
+
+#[test]
+fn phantom_other_topic() {
+    broken("phantom/other-topic", "1 p1 send 1 T k1\n 3 c1 got 1 g S a:0@0 k1");
+}
+
+#[test]
+fn phantom_position_reused() {
+    let two = |between: &str| {
+        format!(
+            "1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n {between} 5 p1 send 2 T k2\n 6 p1 ok 2 a:0@0\n 7 c1 got 1 g T a:0@0 k2\n 8 c1 done 1"
+        )
+    };
+    broken("phantom/position-reused", &two(""));
+    broken("phantom/position-reused", &two("3 fault power b\n 4 fault heal b\n"));
+    assert_eq!(found_in(asynchronous(), &two("3 fault power a\n 4 fault heal a\n")), [] as [&str; 0]);
+}
+
+#[test]
+fn duplicate_with_the_same_owner() {
+    broken("duplicate/same-owner", &format!("{ONE} 6 c1 got 2 g T a:0@0 k1\n 7 c1 done 2\n 9 end"));
+    green(&format!("{} 6 c1 got 2 g T a:0@0 k1\n 7 c1 done 2\n 9 end", ONE.replace("done 1", "again 1")));
+    green(&format!("{ONE} 6 fault partition c1|a\n 7 fault heal c1|a\n 8 c1 got 2 g T a:0@0 k1\n 9 c1 done 2"));
+    broken(
+        "duplicate/same-owner",
+        &format!("{ONE} 6 fault partition c2|b\n 7 fault heal c2|b\n 8 c1 got 2 g T a:0@0 k1"),
+    );
+    green(&format!("{ONE} 6 reset g T a:0 0\n 7 c1 got 2 g T a:0@0 k1\n 8 c1 done 2"));
+    green(&format!("{ONE} 6 c1 has g T\n 7 c1 has g T a:0\n 8 c1 got 2 g T a:0@0 k1\n 9 c1 done 2"));
+}
+
+#[test]
+fn duplicate_after_a_commit() {
+    let moved = |committed: &str, then: &str| {
+        format!(
+            "{ONE} {committed} 2000 c1 has g T\n {then} 2001 c2 has g T a:0\n 2002 c2 got 1 g T a:0@0 k1\n 2003 c2 done 1"
+        )
+    };
+    green(&moved("", ""));
+    broken("duplicate/committed", &moved("6 c1 commit g T a:0 1\n", ""));
+    green(&moved("1900 c1 commit g T a:0 1\n", ""));
+    green(&moved("6 c1 commit g T a:0 1\n", "2000 fault kill a\n"));
+    green(&moved("6 c1 commit g T a:0 1\n 7 reset g T a:0 0\n", ""));
+    broken("duplicate/committed", &moved("6 c1 commit g T a:0 1\n", "2000 fault kill b\n"));
+}
+
+#[test]
+fn duplicate_stored_twice() {
+    let twice = |ok: &str| {
+        format!(
+            "1 p1 send 1 T k1\n {ok}\n 5000 c1 got 1 g T a:0@0 k1\n 5001 c1 done 1\n 5002 c1 got 2 g T a:0@1 k1\n 5003 c1 done 2\n 5004 end"
+        )
+    };
+    broken("duplicate/stored-twice", &twice("2 p1 ok 1 a:0@0"));
+    green(&twice("2 p1 info 1"));
+    green(&twice("2500 p1 ok 1 a:0@1"));
+    green(&twice("2 fault lost-response a|p1\n 3 p1 ok 1 a:0@1"));
+    green(&twice("2 p1 ok 1 a:0@0\n 3 p1 send 2 T k1\n 4 p1 ok 2 a:0@1"));
+}
+
+#[test]
+fn queue_order_of_positions() {
+    let two = "1 p1 send 1 T k1\n 2 p1 ok 1 a:0@5\n 3 p1 send 2 T k2\n 4 p1 ok 2 a:0@4\n";
+    broken("queue-order/stored-out-of-order", two);
+    green("1 p1 send 1 T k1\n 2 p1 send 2 T k2\n 3 p1 ok 1 a:0@5\n 4 p1 ok 2 a:0@4\n");
+    green(&two.replace("3 p1 send", "2 fault power a\n 3 fault heal a\n 3 p1 send"));
+}
+
+/// Messages k1, k2 at positions 0 and 1 of a topic.
+fn pair(topic: &str) -> String {
+    format!("1 p1 send 1 {topic} k1 s\n 2 p1 ok 1 a:0@0\n 3 p1 send 2 {topic} k2 s\n 4 p1 ok 2 a:0@1\n")
+}
+
+#[test]
+fn queue_order_of_deliveries() {
+    let swapped = |c: &str| {
+        format!("{} 5 c1 got 1 g T a:0@1 k2\n 6 c1 done 1\n {c} 7 {{}} got 2 g T a:0@0 k1\n 8 {{}} done 2", pair("T"))
+    };
+    broken("queue-order/went-back", &swapped("").replace("{}", "c1"));
+    green(&swapped("").replace("{}", "c2"));
+    broken("queue-order/went-back", &swapped("").replace("{}", "c2").replace(" T ", " Q "));
+    green(&swapped("6 reset g T a:0 0\n").replace("{}", "c1"));
+    green(&format!(
+        "{ONE} {} 9 end",
+        "6 fault power a\n 7 fault heal a\n 7 p1 send 3 T k3\n 8 p1 ok 3 a:0@0\n 8 c1 got 3 g T a:0@0 k3\n 8 c1 done 3\n"
+    ));
+}
+
+#[test]
+fn key_order() {
+    let (apart, swapped) = ("a:1@7", "5 c1 got 1 g K a:1@7 k2\n 6 c1 done 1\n 7 c1 got 2 g K a:0@0 k1\n 8 c1 done 2");
+    let sent = pair("K").replace("a:0@1", apart);
+    broken("key-order/overtaken", &format!("{sent}{swapped}"));
+    green(&format!("{sent}{swapped}").replace(" K ", " T "));
+    green(&format!("{}{swapped}", sent.replace("2 p1 ok 1 a:0@0", "2 p1 info 1")));
+    green(&format!("{sent}{}", "5 c1 got 2 g K a:0@0 k1\n 6 c1 done 2\n 7 c1 got 1 g K a:1@7 k2\n 8 c1 done 1"));
+}
+
+#[test]
+fn overlap_of_two_members() {
+    let both = |between: &str| {
+        format!("{} 5 c1 got 1 o T a:0@0 k1\n {between} 6 c2 got 1 o T a:0@1 k2\n 7 c1 done 1\n 8 c2 done 1", pair("T"))
+    };
+    broken("overlap/two-members", &both(""));
+    green(&both("").replace(" o ", " g "));
+    green(&both("5 fault kill a\n"));
+    broken("overlap/two-members", &both("5 fault kill b\n"));
+    green(&both("5 fault crash c1\n").replace("7 c1 done 1\n", ""));
+    green(&both("5 c1 done 1\n").replace("7 c1 done 1\n", ""));
+}
+
+#[test]
+fn overlap_within_a_member() {
+    broken(
+        "overlap/same-member",
+        &format!("{} 5 c1 got 1 o T a:0@0 k1\n 6 c1 got 2 o T a:0@1 k2\n 7 c1 done 1\n 8 c1 done 2", pair("T")),
+    );
+}
+
+#[test]
+fn offset_regression() {
+    let own = "1 c1 has g T a:0\n 2 c1 commit g T a:0 5\n";
+    broken("offset-regression/same-owner", &format!("{own} 3 c1 commit g T a:0 4"));
+    green(&format!("{own} 3 reset g T a:0 0\n 4 c1 commit g T a:0 4"));
+    green(&format!("{own} 3 fault kill a\n 3 fault heal a\n 4 c1 commit g T a:0 4"));
+    broken(
+        "offset-regression/new-owner",
+        &format!("{own} 3000 c1 has g T\n 3000 c2 has g T a:0\n 3001 c2 commit g T a:0 4"),
+    );
+    green(&format!("{own} 3 c2 has g T a:0\n 3001 c2 commit g T a:0 4"));
+    green(&format!("{own} 2000 fault pause c1\n 3000 c2 has g T a:0\n 3001 c2 commit g T a:0 4"));
+}
+
+#[test]
+fn broadcast() {
+    let first = "1 c1 has b T a:0\n 1 c2 has b T a:0\n 2000 p1 send 1 T k1\n 2001 p1 ok 1 a:0@0\n 2002 c1 got 1 b T a:0@0 k1\n 2003 c1 done 1\n";
+    broken("broadcast/member-missed", &format!("{first} 9000 end"));
+    green(&format!("{first} 2004 c2 got 1 b T a:0@0 k1\n 2005 c2 done 1\n 9000 end"));
+    green(&format!("{first} 2004 fault crash c2\n 9000 end"));
+    green(
+        &format!("{first} 9000 end")
+            .replace("1 c2 has", "2002 c2 has")
+            .replace("1 c1 has b T a:0\n 2002 c2 has b T a:0\n", "1 c1 has b T a:0\n"),
+    );
+}
+
+#[test]
+fn filter() {
+    let tagged =
+        |tag: &str| format!("1 p1 send 1 T k1 {tag}\n 2 p1 ok 1 a:0@0\n 3 c1 got 1 f T a:0@0 k1\n 4 c1 done 1\n 9 end");
+    broken("filter/passed-wrong", &tagged("#z"));
+    broken("filter/passed-wrong", &tagged(""));
+    green(&tagged("#y"));
+    let kept_back = |tag: &str| format!("1 p1 send 1 T k1 {tag}\n 2 p1 ok 1 a:0@0\n 3 c1 has f T a:0\n 9 end");
+    green(&kept_back("#z"));
+    broken("lost/never-delivered", &kept_back("#x"));
+}
+
+#[test]
+fn the_four_controls_are_green() {
+    let redelivery = format!(
+        "{} 10 fault crash c1\n 11 c2 has g T a:0\n 12 c2 got 1 g T a:0@0 k1\n 13 c2 done 1\n 20 end",
+        ONE.replace("5 c1 done 1", "5 c1 died 1")
+    );
+    green(&redelivery);
+    green("1 p1 send 1 T k1\n 3001 p1 info 1\n 3002 c1 got 1 g T a:0@0 k1\n 3003 c1 done 1\n 9000 end");
+    assert_eq!(found_in(asynchronous(), &tail("")), [] as [&str; 0]);
+    green(&format!("{} 5 c1 has g T a:0\n 6 c1 got 1 g T a:0@0 k1\n 6 c2 has g T a:0\n 7 c2 got 1 g T a:0@0 k1\n 8 c1 done 1\n 8 c2 done 1\n
+        9 c1 got 2 g T a:0@1 k2\n 9 c2 got 2 g T a:0@1 k2\n 10 c1 done 2\n 10 c2 done 2\n 11 end", pair("T")));
+}
