@@ -6,16 +6,19 @@
 use std::fmt::{self, Display, Write as _};
 
 use serde::{Serialize, Serializer};
-use smallvec::SmallVec;
 
-/// Position of one field in the text: where its name begins, where its value begins, where it ends.
-type Span = [u32; 3];
+/// Where the name and the value of one field end in the text; it begins where the field before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    name: u32,
+    value: u32,
+}
 
 /// The fields of a header, in wire order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields {
     text: String,
-    spans: SmallVec<[Span; 12]>,
+    ends: Vec<Ends>,
 }
 
 /// A field that a header needs is missing or is not what it should be.
@@ -47,31 +50,23 @@ pub trait Header: Sized {
 impl Fields {
     /// No fields, with room for `text` bytes.
     pub fn with_capacity(text: usize) -> Fields {
-        Fields { text: String::with_capacity(text), spans: SmallVec::new() }
+        Fields { text: String::with_capacity(text), ends: Vec::with_capacity(16) }
     }
     /// How many fields there are.
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.ends.len()
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.ends.is_empty()
     }
     /// Adds a field behind the others.
     pub fn push(&mut self, name: &str, value: impl Display) {
-        let begin = self.mark();
-        self.text.push_str(name);
-        let middle = self.mark();
-        write!(self.text, "{value}").expect("writing to a string cannot fail");
-        self.spans.push([begin, middle, self.mark()]);
+        self.push_with(name, |text| write!(text, "{value}").expect("writing to a string cannot fail"));
     }
     /// Adds a field whose value is text already (no formatting).
     pub fn push_str(&mut self, name: &str, value: &str) {
-        let begin = self.mark();
-        self.text.push_str(name);
-        let middle = self.mark();
-        self.text.push_str(value);
-        self.spans.push([begin, middle, self.mark()]);
+        self.push_with(name, |text| text.push_str(value));
     }
     /// Adds a field if there is a value.
     pub fn push_some(&mut self, name: &str, value: Option<impl Display>) {
@@ -80,12 +75,13 @@ impl Fields {
         }
     }
     /// The fields in wire order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.spans.iter().map(|&span| self.at(span))
+        (0..self.ends.len()).map(|index| self.at(index))
     }
     /// The value of a field; the last one when it is there twice, as a Java map keeps it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.spans.iter().rev().map(|&span| self.at(span)).find(|(n, _)| *n == name).map(|(_, value)| value)
+        (0..self.ends.len()).rev().map(|index| self.at(index)).find(|(n, _)| *n == name).map(|(_, value)| value)
     }
     /// The text of a field that must be there.
     pub fn text(&self, name: &'static str) -> Result<&str, FieldError> {
@@ -104,21 +100,50 @@ impl Fields {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    fn mark(&self) -> u32 {
-        u32::try_from(self.text.len()).expect("a header is smaller than a frame")
+    /// Adds a field that the caller appends to the text, and says where its name ends; `None` takes it back. After an
+    /// error the fields are not to be used.
+    pub(super) fn try_push<E>(
+        &mut self,
+        append: impl FnOnce(&mut String) -> Result<Option<usize>, E>,
+    ) -> Result<(), E> {
+        let begin = self.text.len();
+        match append(&mut self.text)? {
+            Some(name) => {
+                let name = u32::try_from(name).expect("a header is smaller than a frame");
+                self.ends.push(Ends { name, value: mark(&self.text) });
+            }
+            None => self.text.truncate(begin),
+        }
+        Ok(())
     }
-    fn at(&self, [begin, middle, end]: Span) -> (&str, &str) {
-        (&self.text[begin as usize..middle as usize], &self.text[middle as usize..end as usize])
+
+    fn push_with(&mut self, name: &str, value: impl FnOnce(&mut String)) {
+        self.text.push_str(name);
+        let middle = mark(&self.text);
+        value(&mut self.text);
+        self.ends.push(Ends { name: middle, value: mark(&self.text) });
     }
+    #[inline]
+    fn at(&self, index: usize) -> (&str, &str) {
+        let begin = if index == 0 { 0 } else { self.ends[index - 1].value };
+        let Ends { name, value } = self.ends[index];
+        (&self.text[begin as usize..name as usize], &self.text[name as usize..value as usize])
+    }
+}
+
+fn mark(text: &str) -> u32 {
+    u32::try_from(text.len()).expect("a header is smaller than a frame")
 }
 
 /// Parses a number and says which field was wrong.
 pub fn parse_number<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, FieldError> {
-    value.parse().map_err(|_| FieldError::Invalid {
-        name,
-        expected: "a number",
-        value: value.chars().take(64).collect(),
-    })
+    value.parse().map_err(|_| invalid(name, "a number", value))
+}
+
+/// The error for a value that does not parse.
+#[cold]
+pub(super) fn invalid(name: &'static str, expected: &'static str, value: &str) -> FieldError {
+    FieldError::Invalid { name, expected, value: value.chars().take(64).collect() }
 }
 
 impl fmt::Debug for Fields {

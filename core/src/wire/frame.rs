@@ -43,6 +43,38 @@ pub enum Language {
     NodeJs = 13,
 }
 
+impl Language {
+    /// Every language with its name on the wire, by code.
+    const ALL: [(Language, &'static str); 14] = [
+        (Language::Java, "JAVA"),
+        (Language::Cpp, "CPP"),
+        (Language::Dotnet, "DOTNET"),
+        (Language::Python, "PYTHON"),
+        (Language::Delphi, "DELPHI"),
+        (Language::Erlang, "ERLANG"),
+        (Language::Ruby, "RUBY"),
+        (Language::Other, "OTHER"),
+        (Language::Http, "HTTP"),
+        (Language::Go, "GO"),
+        (Language::Php, "PHP"),
+        (Language::Oms, "OMS"),
+        (Language::Rust, "RUST"),
+        (Language::NodeJs, "NODE_JS"),
+    ];
+    /// The name in a JSON header.
+    pub fn name(self) -> &'static str {
+        Language::ALL[self as usize].1
+    }
+    /// The language of a name; [`Language::Other`] when it is unknown.
+    pub fn from_name(name: &str) -> Language {
+        Language::ALL.iter().find(|(_, known)| *known == name).map_or(Language::Other, |(language, _)| *language)
+    }
+    /// The language of a byte of the binary header; [`Language::Other`] when it is unknown.
+    pub fn from_code(code: u8) -> Language {
+        Language::ALL.get(usize::from(code)).map_or(Language::Other, |(language, _)| *language)
+    }
+}
+
 /// A request or a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Frame {

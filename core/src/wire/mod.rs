@@ -3,9 +3,14 @@
 //! Invariant: decoding any bytes gives a value or a [`FrameError`]; it never panics and never allocates more than the
 //! frame limit.
 
+pub mod codec;
+pub mod codes;
 pub mod digest;
 mod fields;
 mod frame;
+mod header_binary;
+mod header_json;
+pub mod json;
 
 pub use fields::{FieldError, Fields, Header, parse_number};
 pub use frame::{Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION};
