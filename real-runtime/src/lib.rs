@@ -1,1 +1,5 @@
-//! Under construction.
+//! SeedMQ as real processes: the driver, the network, the disk, configuration and the client API.
+
+pub mod driver;
+#[cfg(not(madsim))]
+pub mod real;

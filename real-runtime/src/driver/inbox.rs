@@ -1,0 +1,81 @@
+//! How inputs reach the loop: one bounded queue for frames, completions and the owner's commands.
+//!
+//! Invariant: the queue is bounded, and only tasks wait for room in it, never the loop: so a busy node makes its
+//! connections stop reading, which is the back-pressure that the peers see.
+
+use seedmq_core::node::{ConnId, Input};
+use seedmq_core::wire::Frame;
+use tokio::sync::mpsc;
+
+/// Deliveries that may wait. Each is at most one socket read.
+const DELIVERIES: usize = 256;
+
+/// What is handed to the loop at once.
+#[derive(Debug)]
+pub(super) enum Delivery<C> {
+    One(Input<C>),
+    /// All frames of one socket read, in order; never empty.
+    Frames(ConnId, Vec<Frame>),
+}
+
+impl<C> Delivery<C> {
+    /// How many inputs this is.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Delivery::One(_) => 1,
+            Delivery::Frames(_, frames) => frames.len(),
+        }
+    }
+}
+
+/// The driver's end of the queue.
+#[derive(Debug)]
+pub struct Mailbox<C> {
+    pub(super) receiver: mpsc::Receiver<Delivery<C>>,
+    pub(super) sender: mpsc::Sender<Delivery<C>>,
+}
+
+/// The owner's end of a node: asks it for things, from any thread.
+#[derive(Debug)]
+pub struct Handle<C> {
+    sender: mpsc::Sender<Delivery<C>>,
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Handle { sender: self.sender.clone() }
+    }
+}
+
+/// The node has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has ended")]
+pub struct Ended;
+
+/// A queue for [`super::drive`] and a handle to it.
+pub fn mailbox<C>() -> (Mailbox<C>, Handle<C>) {
+    let (sender, receiver) = mpsc::channel(DELIVERIES);
+    (Mailbox { receiver, sender: sender.clone() }, Handle { sender })
+}
+
+impl<C> Handle<C> {
+    /// Asks for something; waits while the node is busy.
+    pub async fn command(&self, command: C) -> Result<(), Ended> {
+        self.sender.send(Delivery::One(Input::Command(command))).await.map_err(|_| Ended)
+    }
+    /// Asks for something unless the node is too busy or gone; then gives the command back.
+    pub fn try_command(&self, command: C) -> Result<(), C> {
+        self.sender.try_send(Delivery::One(Input::Command(command))).map_err(|error| match error.into_inner() {
+            Delivery::One(Input::Command(command)) => command,
+            _ => unreachable!("what was sent comes back"),
+        })
+    }
+    /// Asks for a graceful end.
+    pub async fn stop(&self) -> Result<(), Ended> {
+        self.sender.send(Delivery::One(Input::Stop)).await.map_err(|_| Ended)
+    }
+    /// Waits until the node has ended.
+    pub async fn ended(&self) {
+        self.sender.closed().await;
+    }
+}

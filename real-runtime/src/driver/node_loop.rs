@@ -1,0 +1,253 @@
+//! The loop around one node.
+//!
+//! Invariant: this file holds the only caller of [`Node::step`] outside tests. After a batch of at most
+//! [`Limits::batch`] inputs (and the frames of the last socket read) comes [`Input::Wake`] if it is due, then
+//! [`Input::Settle`], then all outputs in the order in which they were put.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use seedmq_core::node::{Addr, ConnId, Cx, DialId, Disk, Input, Instant, Node, Now, Outbox, Output, Rng};
+use tokio::sync::mpsc;
+
+use super::alarm::Alarm;
+use super::conn::{self, Conn, Registry, Shared};
+use super::inbox::{Delivery, Mailbox};
+use super::lanes::Lanes;
+use super::{Limits, Listener, Net, Tap, World};
+
+/// What [`drive`] needs beside node and world.
+pub struct Setup<L, P, E> {
+    /// The synchronous side of the disk.
+    pub disk: Box<dyn Disk>,
+    /// Seed of the node's random draws.
+    pub seed: u64,
+    /// Listeners to accept from.
+    pub listeners: Vec<L>,
+    /// Sees everything.
+    pub tap: P,
+    /// Hears the node's events, in order.
+    pub events: Box<dyn FnMut(E)>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Runs a node until it says [`Output::Stopped`], then sends what its connections still owe and gives the node back.
+pub async fn drive<N, W, P>(
+    node: N,
+    world: W,
+    mailbox: Mailbox<N::Command>,
+    setup: Setup<<W::Net as Net>::Listener, P, N::Event>,
+) -> N
+where
+    N: Node,
+    N::Command: 'static,
+    W: World,
+    P: Tap<N>,
+{
+    let Mailbox { receiver, sender } = mailbox;
+    let shared = Rc::new(Shared { registry: Registry::default(), inbox: sender, limits: setup.limits });
+    for listener in setup.listeners {
+        world.spawn(accept(world.clone(), listener, Rc::clone(&shared)));
+    }
+    let alarm = Rc::new(Alarm::default());
+    world.spawn({
+        let (alarm, world) = (Rc::clone(&alarm), world.clone());
+        async move { alarm.run(world).await }
+    });
+    let lanes = Lanes::start(&world, &shared.limits, &shared.inbox);
+    let mut running = Running {
+        node,
+        disk: setup.disk,
+        rng: Rng::from_seed(setup.seed),
+        outbox: Outbox::default(),
+        tap: setup.tap,
+        events: setup.events,
+        dirty: Vec::new(),
+        stopped: false,
+        lanes,
+        world,
+        shared,
+    };
+    running.run(receiver, &alarm).await;
+    running.farewell().await;
+    alarm.end();
+    running.lanes.end();
+    running.node
+}
+
+struct Running<N: Node, W, P> {
+    node: N,
+    world: W,
+    disk: Box<dyn Disk>,
+    rng: Rng,
+    outbox: Outbox<N::Event>,
+    tap: P,
+    events: Box<dyn FnMut(N::Event)>,
+    lanes: Lanes,
+    shared: Rc<Shared<N::Command>>,
+    /// Connections that got something to send in this batch.
+    dirty: Vec<Rc<Conn>>,
+    stopped: bool,
+}
+
+impl<N, W, P> Running<N, W, P>
+where
+    N: Node,
+    N::Command: 'static,
+    W: World,
+    P: Tap<N>,
+{
+    async fn run(&mut self, mut inbox: mpsc::Receiver<Delivery<N::Command>>, alarm: &Alarm) {
+        let mut sweep = Sweep::new(self.shared.limits.idle, self.world.now().mono);
+        let mut next = Some(Delivery::One(Input::Start));
+        loop {
+            let now = self.world.now();
+            self.batch(now, next, &mut inbox);
+            sweep.pass(now.mono, &self.shared.registry);
+            if self.stopped {
+                return;
+            }
+            let wake = self.node.wake_at();
+            if wake.is_some_and(|at| at <= now.mono) {
+                // More work of its own (recovery): everybody else gets a turn, then the next batch.
+                tokio::task::yield_now().await;
+                next = None;
+                continue;
+            }
+            alarm.ring_by(wake.map_or(sweep.due, |at| at.min(sweep.due)));
+            next = poll_fn(|cx| match inbox.poll_recv(cx) {
+                Poll::Ready(delivery) => Poll::Ready(Some(delivery.expect("the loop holds a sender"))),
+                Poll::Pending => alarm.bell.poll(cx).map(|()| None),
+            })
+            .await;
+        }
+    }
+
+    fn batch(
+        &mut self,
+        now: Now,
+        first: Option<Delivery<N::Command>>,
+        inbox: &mut mpsc::Receiver<Delivery<N::Command>>,
+    ) {
+        let mut count = 0;
+        let mut next = first.or_else(|| inbox.try_recv().ok());
+        while let Some(delivery) = next {
+            count += delivery.count();
+            match delivery {
+                Delivery::One(input) => self.step(now, input),
+                Delivery::Frames(conn, frames) => {
+                    frames.into_iter().for_each(|frame| self.step(now, Input::Frame { conn, frame }));
+                }
+            }
+            next = if count < self.shared.limits.batch { inbox.try_recv().ok() } else { None };
+        }
+        if self.node.wake_at().is_some_and(|at| at <= now.mono) {
+            self.step(now, Input::Wake);
+        }
+        self.step(now, Input::Settle);
+        self.carry_out();
+        self.tap.settled(&self.node);
+    }
+
+    fn step(&mut self, now: Now, input: Input<N::Command>) {
+        self.tap.input(&now, &input);
+        let mut cx = Cx { now, disk: &mut *self.disk, rng: &mut self.rng, out: &mut self.outbox };
+        self.node.step(input, &mut cx);
+    }
+
+    fn carry_out(&mut self) {
+        let mut last: Option<(ConnId, Rc<Conn>)> = None;
+        for output in self.outbox.0.drain(..) {
+            self.tap.output(&output);
+            match output {
+                Output::Send { conn, frame } => {
+                    if last.as_ref().is_none_or(|(id, _)| *id != conn) {
+                        last = self.shared.registry.get(conn).map(|found| (conn, found));
+                    }
+                    if let Some((_, conn)) = &last
+                        && conn.push(frame, &self.shared.limits)
+                    {
+                        self.dirty.push(Rc::clone(conn));
+                    }
+                }
+                Output::Close { conn } => self.shared.registry.get(conn).iter().for_each(|conn| conn.close()),
+                Output::Dial { dial, addr } => {
+                    self.world.spawn(connect(self.world.clone(), Rc::clone(&self.shared), dial, addr));
+                }
+                Output::Disk(ask) => self.lanes.ask(ask),
+                Output::Event(event) => (self.events)(event),
+                Output::Stopped => self.stopped = true,
+            }
+        }
+        self.dirty.drain(..).for_each(|conn| conn.flush());
+    }
+
+    /// Lets the connections send what they owe; the inbox is gone, so nothing more is read.
+    async fn farewell(&self) {
+        self.shared.registry.close_all();
+        let patience = self.world.now().mono + self.shared.limits.linger;
+        while !self.shared.registry.is_empty() && self.world.now().mono < patience {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// When silent connections are looked for next.
+struct Sweep {
+    every: Duration,
+    due: Instant,
+}
+
+/// Sweeps within the time that a connection may be silent.
+const SWEEPS: u32 = 8;
+
+impl Sweep {
+    fn new(idle: Duration, now: Instant) -> Sweep {
+        Sweep { every: idle / SWEEPS, due: now + idle / SWEEPS }
+    }
+    fn pass(&mut self, now: Instant, registry: &Registry) {
+        if now >= self.due {
+            registry.sweep(SWEEPS);
+            self.due = now + self.every;
+        }
+    }
+}
+
+/// Accepts until the node has ended.
+async fn accept<W: World, C: 'static>(world: W, mut listener: <W::Net as Net>::Listener, shared: Rc<Shared<C>>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.inbox.closed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) if shared.registry.accepted() < shared.limits.connections => {
+                conn::start(&world, &shared, stream, None);
+            }
+            Ok(stream) => tracing::warn!(peer = %stream.peer, "refused: too many connections"),
+            Err(error) => {
+                // Out of descriptors, or the peer was gone before it was accepted: the listener itself is sound.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn connect<W: World, C: 'static>(world: W, shared: Rc<Shared<C>>, dial: DialId, addr: Addr) {
+    match tokio::time::timeout(shared.limits.dial, world.net().dial(&addr)).await {
+        Ok(Ok(stream)) => conn::start(&world, &shared, stream, Some(dial)),
+        failed => {
+            let why = failed.map_or_else(
+                |_| "timed out".to_owned(),
+                |error| error.err().map_or_else(String::new, |e| e.to_string()),
+            );
+            tracing::debug!(%addr, why, "dial failed");
+            let _ = shared.inbox.send(Delivery::One(Input::DialFailed { dial })).await;
+        }
+    }
+}

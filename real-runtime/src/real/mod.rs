@@ -1,0 +1,71 @@
+//! The real world: this machine's clock, TCP, files.
+//!
+//! Invariant: everything of a node lives on one thread and one current-thread runtime; only waiting for the disk happens
+//! on other threads.
+
+mod net;
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::OnceLock;
+use std::time::{Instant as StdInstant, SystemTime};
+
+use seedmq_core::node::{Instant, Now};
+
+pub use net::{TcpAcceptor, TcpNet};
+
+use crate::driver::{NoDisk, SlowDisk, World};
+
+/// This machine.
+#[derive(Debug)]
+pub struct RealWorld<S> {
+    slow: Rc<S>,
+}
+
+impl<S> Clone for RealWorld<S> {
+    fn clone(&self) -> Self {
+        RealWorld { slow: Rc::clone(&self.slow) }
+    }
+}
+
+impl<S> RealWorld<S> {
+    /// A world with the slow side of a disk.
+    pub fn new(slow: S) -> Self {
+        RealWorld { slow: Rc::new(slow) }
+    }
+}
+
+impl RealWorld<NoDisk> {
+    /// A world for nodes that keep nothing.
+    pub fn without_disk() -> Self {
+        RealWorld::new(NoDisk)
+    }
+}
+
+/// Both clocks of this machine; the monotonic one counts from the first call in this process.
+pub fn now() -> Now {
+    static START: OnceLock<StdInstant> = OnceLock::new();
+    let mono = START.get_or_init(StdInstant::now).elapsed();
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Now {
+        mono: Instant(u64::try_from(mono.as_nanos()).unwrap_or(u64::MAX)),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl<S: SlowDisk> World for RealWorld<S> {
+    type Net = TcpNet;
+    type Slow = S;
+    fn now(&self) -> Now {
+        now()
+    }
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        tokio::task::spawn_local(task);
+    }
+    fn net(&self) -> &TcpNet {
+        &TcpNet
+    }
+    fn slow(&self) -> &S {
+        &self.slow
+    }
+}
