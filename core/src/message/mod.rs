@@ -2,6 +2,8 @@
 //!
 //! Invariant: a record that was encoded here decodes to the same message in Java, byte for byte, and the reverse.
 
+pub mod record;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
