@@ -3,6 +3,10 @@
 //! Invariant: tapes, histories and their checkers compile without `--cfg madsim`; only what runs a cluster needs it.
 
 pub mod check;
+pub mod dice;
+pub mod generate;
 pub mod history;
+pub mod options;
+pub mod scenario;
 pub mod tape;
 pub mod workload;

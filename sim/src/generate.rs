@@ -1,0 +1,279 @@
+//! From a scenario and a seed to a tape.
+//!
+//! Invariant: every entity of the tape (a producer, a member, an entry of the fault list) draws from a stream of its own, so
+//! that a change to one entry of a scenario leaves the others of the same seed as they were.
+
+mod faults;
+
+use std::collections::BTreeMap;
+
+use crate::dice::{Dice, entity};
+use crate::scenario::{Choice, EventKind, LatencySpec, Range, Scenario, Spec, WorkloadSpec};
+use crate::tape::{
+    Action, BrokerShape, Config, ConsumerShape, Expect, GroupShape, Handler, Header, Latency, Mode, ProducerShape,
+    QueuePick, Tape, TopicShape, Trigger, VERSION, What,
+};
+
+/// Sends begin so long after the cluster is ready, milliseconds.
+const FIRST_SEND_MS: u64 = 500;
+/// Time between the last send and the liveness phase, milliseconds.
+const AFTER_WORKLOAD_MS: u64 = 2_000;
+
+/// A number of a range.
+fn draw(dice: &mut Dice, range: Range) -> u64 {
+    u64::try_from(draw_signed(dice, range)).unwrap_or(0)
+}
+
+/// A number of a range that may be negative.
+fn draw_signed(dice: &mut Dice, range: Range) -> i64 {
+    let width = range.1.abs_diff(range.0);
+    range.0.saturating_add_unsigned(dice.between(0, width))
+}
+
+/// One of the values.
+fn choose<'a, T>(dice: &mut Dice, from: &'a [T]) -> Option<&'a T> {
+    from.get(usize::try_from(dice.below(from.len() as u64)).unwrap_or(0))
+}
+
+fn chosen<T: Clone>(dice: &mut Dice, from: &Choice<T>) -> T {
+    choose(dice, &from.0).expect("a choice has at least one value").clone()
+}
+
+/// The tape of a seed.
+pub fn generate(scenario: &Scenario, seed: u64, plants: &[String]) -> Tape {
+    let spec = &scenario.spec;
+    let mut config = Config { name_servers: Vec::new(), ..Config::default() };
+    let mut actions = Vec::new();
+    servers(spec, seed, &mut config);
+    topics(spec, seed, &mut config);
+    groups(spec, seed, &mut config, &mut actions);
+    let end = workloads(spec, seed, &mut config, &mut actions);
+    config.safety_ms = end + AFTER_WORKLOAD_MS;
+    events(spec, seed, &config, end, &mut actions);
+    faults::faults(spec, seed, &config, end, &mut actions);
+    config.expect = Expect { acked_min: spec.expect.acked_min, delivered_min: spec.expect.delivered_min };
+    config.converge_ms = spec.expect.converge_seconds * 1_000;
+    let header = Header { tape: VERSION, scenario: scenario.name.clone(), seed, plants: plants.to_vec(), config };
+    Tape { header, actions }
+}
+
+fn servers(spec: &Spec, seed: u64, config: &mut Config) {
+    let mut dice = Dice::new(seed, entity("cluster", &[]));
+    let cluster = &spec.cluster;
+    let name_servers = draw(&mut dice, cluster.name_servers);
+    let (brokers, later) = (draw(&mut dice, cluster.brokers), draw(&mut dice, cluster.later_brokers));
+    let flush = chosen(&mut dice, &cluster.flush);
+    config.buggify_permille = u32::try_from(draw(&mut dice, cluster.buggify_permille)).unwrap_or(0);
+    let properties: BTreeMap<String, String> = (cluster.properties.iter())
+        .map(|(key, values)| (key.clone(), chosen(&mut Dice::new(seed, entity(key, &[])), values).0))
+        .collect();
+    config.name_servers = (0..name_servers).map(|n| format!("ns-{n}")).collect();
+    for n in 0..brokers + later {
+        let letter = char::from(b'a' + u8::try_from(n % 26).expect("below 26"));
+        let name = format!("broker-{letter}");
+        config.brokers.push(BrokerShape { name, flush, later: n >= brokers, properties: properties.clone() });
+    }
+    let mut dice = Dice::new(seed, entity("delays", &[]));
+    if let Some(network) = &spec.network {
+        config.network = latency(&mut dice, network);
+    }
+    if let Some(disk) = &spec.disk {
+        config.disk = latency(&mut dice, disk);
+    }
+}
+
+fn latency(dice: &mut Dice, spec: &LatencySpec) -> Latency {
+    let min_us = draw(dice, spec.min_us);
+    Latency {
+        min_us,
+        max_us: draw(dice, spec.max_us).max(min_us),
+        slow_permille: u32::try_from(draw(dice, spec.slow_permille)).unwrap_or(0),
+        slow_us: draw(dice, spec.slow_us),
+    }
+}
+
+fn topics(spec: &Spec, seed: u64, config: &mut Config) {
+    for (name, topic) in spec.topics.iter().filter(|(_, t)| !t.auto_created) {
+        let mut dice = Dice::new(seed, entity(name, &[0]));
+        let queues = u32::try_from(draw(&mut dice, topic.queues)).unwrap_or(1).max(1);
+        config.topics.insert(name.clone(), TopicShape { queues, brokers: Vec::new(), order: topic.order });
+    }
+}
+
+fn groups(spec: &Spec, seed: u64, config: &mut Config, actions: &mut Vec<Action>) {
+    for (name, group) in &spec.groups {
+        let group = group.get_ref();
+        let mut dice = Dice::new(seed, entity(name, &[1]));
+        let strategy = chosen(&mut dice, &group.strategy);
+        let shape = GroupShape {
+            model: group.model,
+            orderly: group.orderly,
+            from: group.from,
+            strategy,
+            tags: group.tags.clone(),
+        };
+        config.groups.insert(name.clone(), shape);
+        let longest = draw(&mut dice, group.handler_ms);
+        let handler = Handler {
+            min_ms: u64::try_from(group.handler_ms.0).unwrap_or(0).min(longest),
+            max_ms: longest,
+            fail_permille: u32::try_from(draw(&mut dice, group.fail_permille)).unwrap_or(0),
+        };
+        for n in 1..=draw(&mut dice, group.members) {
+            let client = format!("{name}-{n}");
+            config.consumers.push(ConsumerShape {
+                name: client.clone(),
+                group: name.clone(),
+                topics: group.topics.clone(),
+                handler,
+            });
+            let at = draw(&mut Dice::new(seed, entity(&client, &[2])), group.join_ms);
+            let id = 100 + config.consumers.len() as u64;
+            actions.push(Action { id, when: Trigger::At { at }, what: What::Join { client } });
+        }
+    }
+}
+
+/// Adds producers and sends; returns when the last send is.
+fn workloads(spec: &Spec, seed: u64, config: &mut Config, actions: &mut Vec<Action>) -> u64 {
+    let mut end = 0;
+    for (load, n) in spec.workload.iter().zip(0..) {
+        let load = load.get_ref();
+        let mut dice = Dice::new(seed, entity("workload", &[n]));
+        let until = FIRST_SEND_MS + draw(&mut dice, load.seconds) * 1_000;
+        let shards = draw(&mut dice, load.shards);
+        let modes = modes_in_play(&mut dice, load);
+        end = end.max(until);
+        for _ in 0..draw(&mut dice, load.producers).max(1) {
+            let name = format!("p{}", config.producers.len() + 1);
+            let retries = u32::try_from(draw(&mut dice, load.retries)).unwrap_or(0);
+            config.producers.push(ProducerShape {
+                name: name.clone(),
+                send_timeout_ms: draw(&mut dice, load.timeout_ms),
+                retries,
+            });
+            let sends =
+                Sends { load, client: name, number: config.producers.len() as u64, until, shards, modes: &modes };
+            sends.write(seed, actions);
+        }
+    }
+    end
+}
+
+/// Which modes this seed uses at all, with their weights: each but the first may be out of play.
+fn modes_in_play(dice: &mut Dice, load: &WorkloadSpec) -> Vec<(String, u64)> {
+    let all: Vec<(String, u64)> =
+        load.modes.iter().map(|(m, w)| (m.clone(), u64::from(*w))).filter(|(_, w)| *w > 0).collect();
+    let some: Vec<(String, u64)> = all.iter().filter(|_| dice.below(4) > 0).cloned().collect();
+    match (some.is_empty(), all.is_empty()) {
+        (false, _) => some,
+        (true, false) => all,
+        (true, true) => vec![("sync".into(), 1)],
+    }
+}
+
+/// The sends of one producer.
+struct Sends<'a> {
+    load: &'a WorkloadSpec,
+    client: String,
+    number: u64,
+    until: u64,
+    shards: u64,
+    modes: &'a [(String, u64)],
+}
+
+impl Sends<'_> {
+    fn write(&self, seed: u64, actions: &mut Vec<Action>) {
+        let mut dice = Dice::new(seed, entity(&self.client, &[3]));
+        let gap = 1_000_000 / draw(&mut dice, self.load.rate).max(1);
+        let mut at = FIRST_SEND_MS * 1_000;
+        for n in 1.. {
+            at += dice.between(gap / 5, gap * 9 / 5);
+            if at / 1_000 >= self.until {
+                return;
+            }
+            let what = self.send(seed, n);
+            actions.push(Action { id: self.number * 1_000_000 + n, when: Trigger::At { at: at / 1_000 }, what });
+        }
+    }
+
+    /// The n-th send: its draws are keyed by its number.
+    fn send(&self, seed: u64, n: u64) -> What {
+        let mut dice = Dice::new(seed, entity(&self.client, &[4, n]));
+        let (mode, batch) = self.mode(&mut dice);
+        let shard = (self.shards > 0).then(|| format!("s{}", dice.below(self.shards)));
+        What::Send {
+            client: self.client.clone(),
+            topic: self.load.topic.clone(),
+            key: format!("{}-{n}", self.client),
+            queue: if shard.is_some() { QueuePick::Shard } else { QueuePick::Any },
+            shard,
+            tag: choose(&mut dice, &self.load.tags).cloned(),
+            size: u32::try_from(draw(&mut dice, self.load.size)).unwrap_or(0),
+            batch,
+            mode,
+        }
+    }
+
+    fn mode(&self, dice: &mut Dice) -> (Mode, u32) {
+        let mut left = dice.below(self.modes.iter().map(|(_, w)| w).sum());
+        let name = self.modes.iter().find(|(_, weight)| {
+            let here = left < *weight;
+            left = left.saturating_sub(*weight);
+            here
+        });
+        match name.map(|(name, _)| name.as_str()) {
+            Some("async") => (Mode::Async, 1),
+            Some("oneway") => (Mode::Oneway, 1),
+            Some("batch") => (Mode::Sync, u32::try_from(draw(dice, self.load.batch)).unwrap_or(1).max(1)),
+            _ => (Mode::Sync, 1),
+        }
+    }
+}
+
+/// A time somewhere in the middle of the workload, unless the file says when.
+fn moment(dice: &mut Dice, at: Option<Range>, end: u64) -> u64 {
+    match at {
+        Some(range) => draw(dice, range),
+        None => dice.between(end / 10, end * 8 / 10),
+    }
+}
+
+fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<Action>) {
+    for (event, entry) in spec.events.iter().zip(0u64..) {
+        let event = event.get_ref();
+        let mut dice = Dice::new(seed, entity("event", &[entry]));
+        for k in 0..draw(&mut dice, event.count) {
+            let at = moment(&mut dice, event.at_ms, end);
+            let id = 10_000 + entry * 200 + k * 2;
+            let mut act = |id, at, what| actions.push(Action { id, when: Trigger::At { at }, what });
+            let members =
+                || config.consumers.iter().filter(|c| Some(&c.group) == event.group.as_ref()).collect::<Vec<_>>();
+            let away = event.away_ms.map_or(0, |away| draw(&mut dice, away));
+            match event.kind {
+                EventKind::Leave => {
+                    let Some(member) = choose(&mut dice, &members()).map(|c| c.name.clone()) else { continue };
+                    act(id, at, What::Leave { client: member.clone() });
+                    act(id + 1, at + away, What::Join { client: member });
+                }
+                EventKind::Crash => {
+                    let Some(member) = choose(&mut dice, &members()).map(|c| c.name.clone()) else { continue };
+                    act(id, at, What::Crash { client: member, down_ms: Some(away) });
+                }
+                EventKind::BrokerJoin => {
+                    let later: Vec<_> = config.brokers.iter().filter(|b| b.later).collect();
+                    let Some(broker) = later.get(usize::try_from(k).unwrap_or(0)) else { continue };
+                    act(id, at, What::BrokerJoin { node: broker.name.clone() });
+                }
+                EventKind::Queues => {
+                    let topic = event.topic.clone().expect("validated: the event names its topic");
+                    let queues = u32::try_from(event.queues.map_or(4, |q| draw(&mut dice, q))).unwrap_or(4);
+                    act(id, at, What::Topic { topic, queues, brokers: Vec::new() });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

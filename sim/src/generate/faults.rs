@@ -1,0 +1,101 @@
+//! The fault actions of a tape.
+//!
+//! Invariant: each entry of the fault list draws from its own stream, first whether it is in play at all (swarm), then how
+//! often, then each fault from a stream of that fault.
+
+use super::{choose, chosen, draw, draw_signed, moment};
+use crate::dice::{Dice, entity};
+use crate::scenario::{FaultKind, FaultSpec, Range, Spec};
+use crate::tape::{Action, Config, Trigger, What};
+
+/// Adds the faults that this seed has in play.
+pub fn faults(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<Action>) {
+    for (fault, entry) in spec.faults.iter().zip(0u64..) {
+        let fault = fault.get_ref();
+        let mut dice = Dice::new(seed, entity("fault", &[entry]));
+        if dice.below(100) >= u64::from(fault.chance) {
+            continue;
+        }
+        for k in 0..draw(&mut dice, fault.count) {
+            let mut dice = Dice::new(seed, entity("fault", &[entry, k]));
+            let id = 50_000 + entry * 1_000 + k * 20;
+            let all = (id..).zip(one(fault, &mut dice, config, end));
+            actions.extend(all.map(|(id, (when, what))| Action { id, when, what }));
+        }
+    }
+}
+
+/// A fault of one node, or the same fault of each node behind a name like `all-name-servers`.
+fn one(fault: &FaultSpec, dice: &mut Dice, config: &Config, end: u64) -> Vec<(Trigger, What)> {
+    let at = moment(dice, fault.at_ms, end);
+    let sides = targets(fault.target.as_deref(), dice, config);
+    let n = fault.on.map_or(0, |_| draw(dice, fault.n.unwrap_or(Range(1, 20))).max(1));
+    let from = if fault.at_ms.is_some() { at } else { 0 };
+    let groups: Vec<&[String]> =
+        if fault.kind == FaultKind::Partition { vec![&sides] } else { sides.chunks(1).collect() };
+    let mut all = Vec::new();
+    for side in groups.into_iter().filter(|side| !side.is_empty()) {
+        let when = match fault.on {
+            None => Trigger::At { at },
+            Some(event) => Trigger::On { node: side[0].clone(), event, code: None, n, from },
+        };
+        all.extend(what(fault, dice, config, side).map(|what| (when, what)));
+    }
+    all
+}
+
+fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -> Option<What> {
+    let node = sides.first()?.clone();
+    let mut length = |range: Option<Range>| range.map_or(0, |r| draw(dice, r));
+    let (down, for_ms) = (length(fault.down_ms), length(fault.for_ms));
+    let down_ms = Some(down);
+    Some(match fault.kind {
+        FaultKind::Kill => What::Kill { node, down_ms },
+        FaultKind::PowerLoss => What::PowerLoss { node, down_ms },
+        FaultKind::Restart => What::Restart { node, down_ms: down },
+        FaultKind::Pause => What::Pause { node, for_ms },
+        FaultKind::SlowDisk => What::SlowDisk { node, extra_ms: length(fault.extra_ms), for_ms },
+        FaultKind::ClockStep => What::ClockStep { node, by_ms: fault.by_ms.map_or(0, |r| draw_signed(dice, r)) },
+        FaultKind::Partition => {
+            let b: Vec<String> =
+                targets(fault.other.as_deref(), dice, config).into_iter().filter(|n| !sides.contains(n)).collect();
+            if b.is_empty() {
+                return None;
+            }
+            let oneway = fault.oneway.unwrap_or_else(|| dice.below(3) == 0);
+            What::Partition { a: sides.to_vec(), b, oneway, for_ms }
+        }
+        FaultKind::HeartbeatLoss => {
+            let requests = chosen(dice, fault.requests.as_ref()?);
+            let to = targets(fault.other.as_deref(), dice, config).into_iter().next();
+            What::HeartbeatLoss { from: node, to, codes: requests.codes().to_vec(), for_ms }
+        }
+        FaultKind::LostResponse => {
+            let requests = chosen(dice, fault.requests.as_ref()?);
+            let to = targets(fault.other.as_deref(), dice, config).into_iter().next();
+            What::LostResponse { from: node, to, code: *choose(dice, requests.codes())? }
+        }
+    })
+}
+
+/// The nodes behind a name: one of a role, all of a kind, or a node.
+fn targets(name: Option<&str>, dice: &mut Dice, config: &Config) -> Vec<String> {
+    let names = |all: Vec<&String>| all.into_iter().cloned().collect::<Vec<_>>();
+    let servers = || names(config.name_servers.iter().collect());
+    let brokers = || names(config.brokers.iter().filter(|b| !b.later).map(|b| &b.name).collect());
+    let producers = || names(config.producers.iter().map(|p| &p.name).collect());
+    let consumers = || names(config.consumers.iter().map(|c| &c.name).collect());
+    let mut one = |of: Vec<String>| choose(dice, &of).cloned().into_iter().collect::<Vec<_>>();
+    match name {
+        None => Vec::new(),
+        Some("broker") => one(brokers()),
+        Some("name-server") => one(servers()),
+        Some("producer") => one(producers()),
+        Some("consumer") => one(consumers()),
+        Some("any") => one([brokers(), servers(), producers(), consumers()].concat()),
+        Some("all-name-servers") => servers(),
+        Some("all-brokers") => brokers(),
+        Some("all-clients") => [producers(), consumers()].concat(),
+        Some(node) => config.has(node).then(|| node.to_string()).into_iter().collect(),
+    }
+}

@@ -1,0 +1,557 @@
+//! What a scenario file can say.
+//!
+//! Invariant: every number that a seed may draw is a [`Range`] or a [`Choice`], so that a plain value is a draw of one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use crate::tape::{Flush, Model, OrderKind, StartFrom};
+
+/// A number, or `[least, most]` of which a seed draws one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range(pub i64, pub i64);
+
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
+        struct R;
+        impl<'de> Visitor<'de> for R {
+            type Value = Range;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or [least, most]")
+            }
+            fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Range, E> {
+                Ok(Range(n, n))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Range, A::Error> {
+                let pair: Vec<i64> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                match pair[..] {
+                    [least, most] if least <= most => Ok(Range(least, most)),
+                    _ => Err(serde::de::Error::custom("expected a number or [least, most]")),
+                }
+            }
+        }
+        from.deserialize_any(R)
+    }
+}
+
+/// A value, or a list of which a seed draws one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Choice<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Choice<T>, D::Error> {
+        struct C<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for C<T> {
+            type Value = Choice<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value or a list of values")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Choice<T>, E> {
+                T::deserialize(text.into_deserializer()).map(|v| Choice(vec![v]))
+            }
+            fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Choice<T>, E> {
+                T::deserialize(n.into_deserializer()).map(|v| Choice(vec![v]))
+            }
+            fn visit_bool<E: serde::de::Error>(self, yes: bool) -> Result<Choice<T>, E> {
+                T::deserialize(yes.into_deserializer()).map(|v| Choice(vec![v]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Choice<T>, A::Error> {
+                let all: Vec<T> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                if all.is_empty() {
+                    Err(serde::de::Error::custom("expected at least one value"))
+                } else {
+                    Ok(Choice(all))
+                }
+            }
+        }
+        from.deserialize_any(C(PhantomData))
+    }
+}
+
+/// A whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Spec {
+    /// Servers.
+    #[serde(default)]
+    pub cluster: ClusterSpec,
+    /// Topics by name.
+    pub topics: BTreeMap<String, TopicSpec>,
+    /// Consumer groups by name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Spanned<GroupSpec>>,
+    /// What producers send.
+    pub workload: Vec<Spanned<WorkloadSpec>>,
+    /// Ordinary changes: members that leave and come back, brokers that join, topics that grow.
+    #[serde(default)]
+    pub events: Vec<Spanned<EventSpec>>,
+    /// What goes wrong.
+    #[serde(default)]
+    pub faults: Vec<Spanned<FaultSpec>>,
+    /// Delays of the network.
+    #[serde(default)]
+    pub network: Option<LatencySpec>,
+    /// Duration of disk operations.
+    #[serde(default)]
+    pub disk: Option<LatencySpec>,
+    /// What must be true for the scenario to count.
+    #[serde(default)]
+    pub expect: ExpectSpec,
+}
+
+/// Servers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ClusterSpec {
+    /// Name servers: `ns-0`, `ns-1`, ….
+    pub name_servers: Range,
+    /// Brokers that start with the cluster: `broker-a`, `broker-b`, ….
+    pub brokers: Range,
+    /// Further brokers that can join later.
+    pub later_brokers: Range,
+    /// Flush policy of all brokers.
+    pub flush: Choice<Flush>,
+    /// Settings of the brokers by their names in `broker.conf`.
+    pub properties: BTreeMap<String, Choice<Property>>,
+    /// Chance in 1,000 that a legal deviation (`buggify!`) is switched on.
+    pub buggify_permille: Range,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        ClusterSpec {
+            name_servers: Range(2, 2),
+            brokers: Range(2, 2),
+            later_brokers: Range(0, 0),
+            flush: Choice(vec![Flush::Async]),
+            properties: BTreeMap::new(),
+            buggify_permille: Range(0, 0),
+        }
+    }
+}
+
+/// A setting's value, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Property(pub String);
+
+impl<'de> Deserialize<'de> for Property {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Property, D::Error> {
+        struct P;
+        impl Visitor<'_> for P {
+            type Value = Property;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, number or boolean")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Property, E> {
+                Ok(Property(text.into()))
+            }
+            fn visit_i64<E>(self, n: i64) -> Result<Property, E> {
+                Ok(Property(n.to_string()))
+            }
+            fn visit_bool<E>(self, yes: bool) -> Result<Property, E> {
+                Ok(Property(yes.to_string()))
+            }
+        }
+        from.deserialize_any(P)
+    }
+}
+
+/// A topic.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TopicSpec {
+    /// Queues per broker.
+    pub queues: Range,
+    /// Order that consumers rely on.
+    #[serde(default)]
+    pub order: OrderKind,
+    /// Whether it is created when first sent to, not by the administrator.
+    #[serde(default)]
+    pub auto_created: bool,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct GroupSpec {
+    /// Members: `GROUP-1`, `GROUP-2`, ….
+    #[serde(default = "two")]
+    pub members: Range,
+    /// Topics that every member subscribes to.
+    pub topics: Vec<String>,
+    /// How members share.
+    #[serde(default)]
+    pub model: Model,
+    /// Whether handlers are ordered.
+    #[serde(default)]
+    pub orderly: bool,
+    /// Where it starts.
+    #[serde(default)]
+    pub from: StartFrom,
+    /// Allocation strategy by its Java name.
+    #[serde(default = "average")]
+    pub strategy: Choice<String>,
+    /// Tags that it asks for, by topic.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Time that a handler takes, milliseconds.
+    #[serde(default = "quick")]
+    pub handler_ms: Range,
+    /// Chance in 1,000 that a handler asks for redelivery.
+    #[serde(default = "zero")]
+    pub fail_permille: Range,
+    /// When members start, milliseconds.
+    #[serde(default = "start")]
+    pub join_ms: Range,
+}
+
+fn zero() -> Range {
+    Range(0, 0)
+}
+fn two() -> Range {
+    Range(2, 2)
+}
+fn quick() -> Range {
+    Range(0, 5)
+}
+fn start() -> Range {
+    Range(0, 1_000)
+}
+fn average() -> Choice<String> {
+    Choice(vec!["AVG".into()])
+}
+
+/// What some producers send.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WorkloadSpec {
+    /// The topic.
+    pub topic: String,
+    /// Producers.
+    #[serde(default = "two")]
+    pub producers: Range,
+    /// Messages per second and producer.
+    #[serde(default = "rate")]
+    pub rate: Range,
+    /// For so long.
+    #[serde(default = "seconds")]
+    pub seconds: Range,
+    /// Length of a body.
+    #[serde(default = "size")]
+    pub size: Range,
+    /// Weights of `sync`, `async`, `oneway` and `batch`; sync only when empty.
+    #[serde(default)]
+    pub modes: BTreeMap<String, u32>,
+    /// Messages in a batch.
+    #[serde(default = "batch")]
+    pub batch: Range,
+    /// Business ids; without them, messages go round.
+    #[serde(default = "zero")]
+    pub shards: Range,
+    /// Tags that messages carry; none when empty.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Send timeout, milliseconds.
+    #[serde(default = "timeout")]
+    pub timeout_ms: Range,
+    /// Further attempts after a failed one.
+    #[serde(default = "two")]
+    pub retries: Range,
+}
+
+fn rate() -> Range {
+    Range(10, 10)
+}
+fn seconds() -> Range {
+    Range(30, 30)
+}
+fn size() -> Range {
+    Range(32, 300)
+}
+fn batch() -> Range {
+    Range(2, 8)
+}
+fn timeout() -> Range {
+    Range(3_000, 3_000)
+}
+
+/// Kinds of ordinary changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A member of `group` shuts down in order and comes back after `away-ms`.
+    Leave,
+    /// A member of `group` dies and comes back after `away-ms`.
+    Crash,
+    /// A later broker starts.
+    BrokerJoin,
+    /// The administrator sets the queue count of `topic` to `queues`, on every broker.
+    Queues,
+}
+
+/// An ordinary change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EventSpec {
+    /// Kind.
+    pub kind: EventKind,
+    /// How often.
+    #[serde(default = "once")]
+    pub count: Range,
+    /// When, milliseconds; somewhere in the middle of the workload when absent.
+    #[serde(default)]
+    pub at_ms: Option<Range>,
+    /// The group (leave, crash).
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Time until the member comes back (leave, crash).
+    #[serde(default)]
+    pub away_ms: Option<Range>,
+    /// The topic (queues).
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// The new count (queues).
+    #[serde(default)]
+    pub queues: Option<Range>,
+}
+
+fn once() -> Range {
+    Range(1, 1)
+}
+
+/// Kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The process dies.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+    /// An ordinary stop and start.
+    Restart,
+    /// The process stands still.
+    Pause,
+    /// Requests are dropped on live connections.
+    HeartbeatLoss,
+    /// The network splits.
+    Partition,
+    /// A response is lost with its connection.
+    LostResponse,
+    /// The disk is slow.
+    SlowDisk,
+    /// The wall clock jumps.
+    ClockStep,
+}
+
+/// Requests that `heartbeat-loss` and `lost-response` mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requests {
+    /// Client to broker: 34.
+    Heartbeat,
+    /// Broker to name server: 103, 322, 904.
+    Registration,
+    /// Sends: 10, 310, 320.
+    Send,
+    /// Pulls: 11, 361.
+    Pull,
+    /// Offset commits: 15.
+    Commit,
+    /// Queue locks: 41.
+    Lock,
+}
+
+impl Requests {
+    /// The request codes (`org.apache.rocketmq.remoting.protocol.RequestCode`).
+    pub fn codes(self) -> &'static [i32] {
+        match self {
+            Requests::Heartbeat => &[34],
+            Requests::Registration => &[103, 322, 904],
+            Requests::Send => &[10, 310, 320],
+            Requests::Pull => &[11, 361],
+            Requests::Commit => &[15],
+            Requests::Lock => &[41],
+        }
+    }
+}
+
+/// A fault.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FaultSpec {
+    /// Kind.
+    pub kind: FaultKind,
+    /// Chance in 100 that this entry is in play at all in a run.
+    #[serde(default = "always")]
+    pub chance: u8,
+    /// How often.
+    #[serde(default = "once")]
+    pub count: Range,
+    /// Whom it hits: a role (`broker`, `name-server`, `producer`, `consumer`, `any`), `all-name-servers`, or a node's name.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// The other side (partition, heartbeat-loss, lost-response), like `target`.
+    #[serde(default)]
+    pub other: Option<String>,
+    /// When, milliseconds; somewhere in the middle of the workload when absent.
+    #[serde(default)]
+    pub at_ms: Option<Range>,
+    /// Instead of a time: the `n`-th event of this kind at the target (after `at-ms`, if given).
+    #[serde(default)]
+    pub on: Option<crate::tape::Moment>,
+    /// Which of these events.
+    #[serde(default)]
+    pub n: Option<Range>,
+    /// How long a process or machine is down (kill, power-loss, restart).
+    #[serde(default)]
+    pub down_ms: Option<Range>,
+    /// How long it lasts (pause, heartbeat-loss, partition, slow-disk).
+    #[serde(default)]
+    pub for_ms: Option<Range>,
+    /// Which requests (heartbeat-loss, lost-response).
+    #[serde(default)]
+    pub requests: Option<Choice<Requests>>,
+    /// Whether only one direction is cut (partition); drawn when absent.
+    #[serde(default)]
+    pub oneway: Option<bool>,
+    /// Added to each operation (slow-disk).
+    #[serde(default)]
+    pub extra_ms: Option<Range>,
+    /// How far the clock jumps (clock-step).
+    #[serde(default)]
+    pub by_ms: Option<Range>,
+}
+
+fn always() -> u8 {
+    100
+}
+
+/// A range of delays.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LatencySpec {
+    /// Shortest, microseconds.
+    pub min_us: Range,
+    /// Longest ordinary one, microseconds.
+    pub max_us: Range,
+    /// Chance in 1,000 of a long one.
+    #[serde(default = "zero")]
+    pub slow_permille: Range,
+    /// Length of a long one, microseconds.
+    #[serde(default = "zero")]
+    pub slow_us: Range,
+}
+
+/// What must be true for the scenario to count.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ExpectSpec {
+    /// At least so many messages acknowledged.
+    pub acked_min: u64,
+    /// At least so many messages delivered.
+    pub delivered_min: u64,
+    /// The cluster settles within so many virtual seconds after the last fault.
+    pub converge_seconds: u64,
+}
+
+impl Default for ExpectSpec {
+    fn default() -> Self {
+        ExpectSpec { acked_min: 1, delivered_min: 1, converge_seconds: 240 }
+    }
+}
+
+/// A byte position, if known, and what was expected there.
+type Complaint = (Option<usize>, String);
+
+impl Spec {
+    /// What the types alone do not say.
+    pub(super) fn validate(&self) -> Result<(), Complaint> {
+        let topics: BTreeSet<&str> = self.topics.keys().map(String::as_str).collect();
+        let known = |name: &str, at: usize| match topics.contains(name) {
+            true => Ok(()),
+            false => Err((Some(at), format!("a topic of this file is expected, found \"{name}\""))),
+        };
+        if self.workload.is_empty() {
+            return Err((None, "at least one [[workload]] is expected".into()));
+        }
+        for load in &self.workload {
+            known(&load.get_ref().topic, load.span().start)?;
+            let modes = ["sync", "async", "oneway", "batch"];
+            if let Some(mode) = load.get_ref().modes.keys().find(|m| !modes.contains(&m.as_str())) {
+                return Err((
+                    Some(load.span().start),
+                    format!("one of {} is expected in modes, found \"{mode}\"", modes.join(", ")),
+                ));
+            }
+        }
+        for group in self.groups.values() {
+            group.get_ref().topics.iter().try_for_each(|t| known(t, group.span().start))?;
+        }
+        for event in &self.events {
+            self.check_event(event.get_ref()).map_err(|what| (Some(event.span().start), what))?;
+        }
+        self.faults
+            .iter()
+            .try_for_each(|fault| fault.get_ref().check().map_err(|what| (Some(fault.span().start), what)))
+    }
+
+    fn check_event(&self, event: &EventSpec) -> Result<(), String> {
+        let member = matches!(event.kind, EventKind::Leave | EventKind::Crash);
+        let queues = event.kind == EventKind::Queues;
+        let keys = [
+            ("group", event.group.is_some(), member),
+            ("away-ms", event.away_ms.is_some(), member),
+            ("topic", event.topic.is_some(), queues),
+            ("queues", event.queues.is_some(), queues),
+        ];
+        exactly(&keys, &[])?;
+        if let Some(group) = event.group.as_ref().filter(|g| !self.groups.contains_key(*g)) {
+            return Err(format!("a group of this file is expected, found \"{group}\""));
+        }
+        if let Some(topic) = event.topic.as_ref().filter(|t| !self.topics.contains_key(*t)) {
+            return Err(format!("a topic of this file is expected, found \"{topic}\""));
+        }
+        Ok(())
+    }
+}
+
+impl FaultSpec {
+    fn check(&self) -> Result<(), String> {
+        use FaultKind::{ClockStep, HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, Restart, SlowDisk};
+        let is = |kinds: &[FaultKind]| kinds.contains(&self.kind);
+        let keys = [
+            ("target", self.target.is_some(), true),
+            ("down-ms", self.down_ms.is_some(), is(&[Kill, PowerLoss, Restart])),
+            ("for-ms", self.for_ms.is_some(), is(&[Pause, HeartbeatLoss, Partition, SlowDisk])),
+            ("requests", self.requests.is_some(), is(&[HeartbeatLoss, LostResponse])),
+            ("other", self.other.is_some(), is(&[Partition, HeartbeatLoss, LostResponse])),
+            ("oneway", self.oneway.is_some(), is(&[Partition])),
+            ("extra-ms", self.extra_ms.is_some(), is(&[SlowDisk])),
+            ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
+            ("n", self.n.is_some(), self.on.is_some()),
+        ];
+        exactly(&keys, &["other", "oneway", "n"])?;
+        if self.kind == Partition && self.other.is_none() {
+            return Err("a partition with \"other\" is expected".into());
+        }
+        Ok(())
+    }
+}
+
+/// Every key that applies is there, unless it may be missing, and no other.
+fn exactly(keys: &[(&str, bool, bool)], optional: &[&str]) -> Result<(), String> {
+    for (key, present, applies) in keys {
+        if *present && !applies {
+            return Err(format!("\"{key}\" does not apply to this kind"));
+        }
+        if !present && *applies && !optional.contains(key) {
+            return Err(format!("\"{key}\" is expected for this kind"));
+        }
+    }
+    Ok(())
+}
