@@ -8,9 +8,18 @@ pub mod codes;
 pub mod digest;
 mod fields;
 mod frame;
+mod header;
 mod header_binary;
 mod header_json;
+pub mod heartbeat;
 pub mod json;
+pub mod kv;
+pub mod lock;
+pub mod offset;
+pub mod pull;
+pub mod query;
+pub mod route;
+pub mod send;
 
 pub use fields::{FieldError, Fields, Header, parse_number};
 pub use frame::{Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION};

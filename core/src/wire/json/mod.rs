@@ -11,8 +11,8 @@ mod read;
 mod tests;
 mod write;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, Serialize};
 
 pub use lex::{DEPTH_MAX, Lexer};
 pub use read::{Reader, compact};
@@ -68,6 +68,15 @@ pub fn to_string<T: Serialize + ?Sized>(value: &T, style: Style) -> String {
     let mut out = String::with_capacity(128);
     value.serialize(write::Writer::new(&mut out, style)).expect("bodies hold nothing that JSON has no form for");
     out
+}
+
+/// For `#[serde(deserialize_with)]` on an enum: a name that is not known reads as absent, as fastjson has it.
+pub fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    Ok(Option::deserialize(from).unwrap_or(None))
 }
 
 /// Appends a quoted string with fastjson's escapes.
