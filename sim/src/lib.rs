@@ -10,3 +10,8 @@ pub mod options;
 pub mod scenario;
 pub mod tape;
 pub mod workload;
+
+#[cfg(madsim)]
+pub mod net;
+#[cfg(madsim)]
+pub mod world;

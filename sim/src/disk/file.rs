@@ -1,0 +1,169 @@
+//! One file: sparse pages, a length, and which syncs are under way.
+//!
+//! Invariant: a sync makes durable what was written when it was *asked for*, not what was there when it completed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Bytes, BytesMut};
+
+use super::page::{PAGE, Page, Survival};
+use crate::world::Dice;
+
+/// Pages that become cold or hot together.
+const CHUNK_PAGES: u64 = 16;
+
+fn pages_of(at: u64, len: u64) -> std::ops::Range<u64> {
+    at / PAGE as u64..(at + len).div_ceil(PAGE as u64)
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    pub len: u64,
+    durable_len: u64,
+    pages: BTreeMap<u64, Page>,
+    /// Pages that the next sync covers.
+    dirty: BTreeSet<u64>,
+    /// Lengths that pending syncs will make durable.
+    pending: BTreeMap<u64, u64>,
+    /// Chunks that are not in memory.
+    cold: BTreeSet<u64>,
+    pub modified_ms: u64,
+}
+
+impl File {
+    /// A new sparse file; its length is metadata that is not durable yet.
+    pub fn sparse(len: u64, now_ms: u64) -> File {
+        File { len, modified_ms: now_ms, ..File::default() }
+    }
+    pub fn pages(&self) -> u64 {
+        self.pages.len() as u64
+    }
+    /// Pages that a write would add.
+    pub fn pages_missing(&self, at: u64, len: usize) -> u64 {
+        let range = pages_of(at, len as u64);
+        (range.end - range.start) - self.pages.range(range).count() as u64
+    }
+    /// Writes; grows the file when needed.
+    pub fn write(&mut self, at: u64, bytes: &[u8], now_ms: u64) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let position = at + done as u64;
+            let (number, offset) = (position / PAGE as u64, (position % PAGE as u64) as usize);
+            let part = (PAGE - offset).min(bytes.len() - done);
+            self.touch(number).now[offset..offset + part].copy_from_slice(&bytes[done..done + part]);
+            self.cold.remove(&(number / CHUNK_PAGES));
+            done += part;
+        }
+        self.len = self.len.max(at + bytes.len() as u64);
+        self.modified_ms = now_ms;
+    }
+    fn touch(&mut self, number: u64) -> &mut Page {
+        self.dirty.insert(number);
+        let fresh = !self.pages.contains_key(&number);
+        let page = self.pages.entry(number).or_insert_with(Page::fresh);
+        page.touch(fresh);
+        page
+    }
+    fn chunks_of(at: u64, len: u64) -> std::ops::Range<u64> {
+        let pages = pages_of(at, len);
+        pages.start / CHUNK_PAGES..pages.end.div_ceil(CHUNK_PAGES)
+    }
+    /// Whether any byte of the range is cold.
+    pub fn is_cold(&self, at: u64, len: usize) -> bool {
+        let len = (len as u64).min(self.len.saturating_sub(at));
+        !self.cold.is_empty() && len > 0 && self.cold.range(Self::chunks_of(at, len)).next().is_some()
+    }
+    /// Reads a range into memory.
+    pub fn warm(&mut self, at: u64, len: usize) {
+        Self::chunks_of(at, len as u64).for_each(|number| drop(self.cold.remove(&number)));
+    }
+    /// The page cache forgets chunks, as drawn.
+    pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
+        let chunks: BTreeSet<u64> = self.pages.keys().map(|number| number / CHUNK_PAGES).collect();
+        self.cold = chunks.into_iter().filter(|_| dice.chance(ppm)).collect();
+    }
+    /// Bytes from `at`, fewer when the file ends first.
+    pub fn read(&self, at: u64, len: usize) -> Bytes {
+        let end = (at + len as u64).min(self.len);
+        if at >= end {
+            return Bytes::new();
+        }
+        self.assemble(at, (end - at) as usize, |page| Some(&page.now))
+    }
+    /// The durable content of a range, as a power cut that loses everything else would leave it.
+    pub fn durable(&self, at: u64, len: usize) -> Bytes {
+        self.assemble(at, len, Page::durable)
+    }
+    fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
+        let end = at + len as u64;
+        let mut bytes = BytesMut::zeroed(len);
+        for (number, page) in self.pages.range(pages_of(at, len as u64)) {
+            let Some(content) = content(page) else { continue };
+            let start = number * PAGE as u64;
+            let (from, to) = (start.max(at), (start + PAGE as u64).min(end));
+            bytes[(from - at) as usize..(to - at) as usize]
+                .copy_from_slice(&content[(from - start) as usize..(to - start) as usize]);
+        }
+        bytes.freeze()
+    }
+    /// Shortens the file. What was cut off may come back after a power cut, until a sync.
+    pub fn truncate(&mut self, len: u64, now_ms: u64) {
+        if len >= self.len {
+            return;
+        }
+        let numbers: Vec<u64> = self.pages.range(len / PAGE as u64..).map(|(number, _)| *number).collect();
+        for number in numbers {
+            let keep = len.saturating_sub(number * PAGE as u64).min(PAGE as u64) as usize;
+            self.touch(number).now[keep..].fill(0);
+        }
+        self.len = len;
+        self.modified_ms = now_ms;
+    }
+    /// A sync is asked for.
+    pub fn sync_asked(&mut self, sync: u64) {
+        for number in &self.dirty {
+            self.pages.get_mut(number).expect("a dirty page is there").freeze(sync);
+        }
+        self.pending.insert(sync, self.len);
+    }
+    /// It is complete.
+    pub fn sync_done(&mut self, sync: u64) {
+        let pages = &mut self.pages;
+        self.dirty.retain(|number| !pages.get_mut(number).expect("a dirty page is there").synced(sync));
+        self.durable_len = self.pending.remove(&sync).expect("a sync was asked for before it is done");
+    }
+    /// It failed: the pages count as clean from now on, the platter does not hold them.
+    pub fn sync_failed(&mut self, sync: u64) {
+        let pages = &self.pages;
+        self.dirty.retain(|number| !pages[number].covered_by(sync));
+        self.pending.remove(&sync);
+    }
+    /// The power is cut. How many sectors lost content.
+    pub fn cut(&mut self, dice: &mut Dice) -> u64 {
+        let survival = match dice.below(10) {
+            0..=2 => Survival::Nothing,
+            3 => Survival::Everything,
+            4..=5 => Survival::Pages,
+            _ => Survival::Sectors,
+        };
+        let lost = self.pages.values_mut().filter(|page| page.is_dirty()).map(|page| page.cut(survival, dice)).sum();
+        let resized = survival == Survival::Everything || (survival != Survival::Nothing && dice.chance(500_000));
+        if !resized {
+            self.len = self.durable_len;
+        }
+        self.trim();
+        self.durable_len = self.len;
+        self.dirty.clear();
+        self.pending.clear();
+        lost
+    }
+    /// Nothing lies behind the end.
+    fn trim(&mut self) {
+        let end = self.len.div_ceil(PAGE as u64);
+        self.pages.retain(|number, _| *number < end);
+        if let Some(page) = self.pages.get_mut(&(self.len / PAGE as u64)) {
+            page.now[(self.len % PAGE as u64) as usize..].fill(0);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A whole disk: files and the names that lead to them.
+//!
+//! Invariant: names become durable in the order in which they were made (a metadata journal); a power cut keeps a prefix of
+//! the journal that contains everything that was synced.
+
+use std::collections::BTreeMap;
+
+use super::file::File;
+use crate::world::Dice;
+
+/// A file on this disk, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Inode(pub usize);
+
+#[derive(Clone, Debug)]
+enum NameOp {
+    Create(String, Inode),
+    Rename(String, String),
+    Remove(String),
+}
+
+impl NameOp {
+    fn concerns(&self, test: impl Fn(&str) -> bool) -> bool {
+        match self {
+            NameOp::Create(a, _) | NameOp::Remove(a) => test(a),
+            NameOp::Rename(a, b) => test(a) || test(b),
+        }
+    }
+    fn apply(&self, names: &mut BTreeMap<String, Inode>) {
+        match self {
+            NameOp::Create(path, inode) => drop(names.insert(path.clone(), *inode)),
+            NameOp::Remove(path) => drop(names.remove(path)),
+            NameOp::Rename(from, to) => {
+                let inode = names.remove(from).expect("a renamed file was there");
+                names.insert(to.clone(), inode);
+            }
+        }
+    }
+}
+
+/// The directory part of a path.
+pub(super) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    files: Vec<File>,
+    names: BTreeMap<String, Inode>,
+    durable_names: BTreeMap<String, Inode>,
+    journal: Vec<NameOp>,
+    /// Grows with every change of a name: handles look again.
+    pub(super) version: u64,
+    next_sync: u64,
+}
+
+impl Image {
+    pub(super) fn find(&self, path: &str) -> Option<Inode> {
+        self.names.get(path).copied()
+    }
+    pub(super) fn file(&self, inode: Inode) -> &File {
+        &self.files[inode.0]
+    }
+    pub(super) fn file_mut(&mut self, inode: Inode) -> &mut File {
+        &mut self.files[inode.0]
+    }
+    /// Paths below a directory (`""` is the root) and their files, by path.
+    pub(super) fn below(&self, dir: &str) -> impl Iterator<Item = (&str, &File)> {
+        let start = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let names = self.names.range(start.clone()..).take_while(move |(path, _)| path.starts_with(&start));
+        names.map(|(path, inode)| (path.as_str(), &self.files[inode.0]))
+    }
+    /// Pages in use.
+    pub(super) fn pages(&self) -> u64 {
+        self.names.values().map(|inode| self.files[inode.0].pages()).sum()
+    }
+    fn change(&mut self, op: NameOp) {
+        op.apply(&mut self.names);
+        self.journal.push(op);
+        self.version += 1;
+    }
+    pub(super) fn create(&mut self, path: &str, len: u64, now_ms: u64) -> Inode {
+        let inode = Inode(self.files.len());
+        self.files.push(File::sparse(len, now_ms));
+        self.change(NameOp::Create(path.to_owned(), inode));
+        inode
+    }
+    pub(super) fn rename(&mut self, from: &str, to: &str) -> bool {
+        let there = self.names.contains_key(from);
+        if there {
+            self.change(NameOp::Rename(from.to_owned(), to.to_owned()));
+        }
+        there
+    }
+    pub(super) fn remove(&mut self, path: &str) -> bool {
+        let there = self.names.contains_key(path);
+        if there {
+            self.change(NameOp::Remove(path.to_owned()));
+        }
+        there
+    }
+    /// A sync of a file is asked for; its number.
+    pub(super) fn sync_asked(&mut self, inode: Inode) -> u64 {
+        self.next_sync += 1;
+        self.files[inode.0].sync_asked(self.next_sync);
+        self.next_sync
+    }
+    /// It is complete: the content as of the ask, and the name.
+    pub(super) fn sync_done(&mut self, inode: Inode, sync: u64) {
+        self.files[inode.0].sync_done(sync);
+        let names = &self.names;
+        self.commit_through(|path| names.get(path) == Some(&inode));
+    }
+    pub(super) fn sync_failed(&mut self, inode: Inode, sync: u64) {
+        self.files[inode.0].sync_failed(sync);
+    }
+    /// The names in a directory are durable.
+    pub(super) fn dir_synced(&mut self, dir: &str) {
+        self.commit_through(|path| parent(path) == dir);
+    }
+    fn commit_through(&mut self, test: impl Fn(&str) -> bool) {
+        let last = self.journal.iter().rposition(|op| op.concerns(&test));
+        self.commit(last.map_or(0, |at| at + 1));
+    }
+    fn commit(&mut self, ops: usize) {
+        for op in self.journal.drain(..ops) {
+            op.apply(&mut self.durable_names);
+        }
+    }
+    /// The power is cut: the image becomes what survived. How many sectors of unsynced content were lost.
+    pub fn cut(&mut self, dice: &mut Dice) -> u64 {
+        let kept = match dice.below(4) {
+            0 => 0,
+            1 => self.journal.len(),
+            _ => dice.below(self.journal.len() as u64 + 1) as usize,
+        };
+        self.commit(kept);
+        self.journal.clear();
+        self.names = self.durable_names.clone();
+        self.version += 1;
+        self.files.iter_mut().map(|file| file.cut(dice)).sum()
+    }
+    /// The page cache forgets chunks of all files, as drawn.
+    pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
+        self.files.iter_mut().for_each(|file| file.chill(ppm, dice));
+    }
+    /// The paths of all files.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.names.keys().map(String::as_str)
+    }
+    /// The whole content of a file as a process sees it.
+    pub fn content(&self, path: &str) -> Option<bytes::Bytes> {
+        let file = self.file(self.find(path)?);
+        Some(file.read(0, file.len as usize))
+    }
+    /// A part of the durable content of a file.
+    pub fn durable(&self, path: &str, at: u64, len: usize) -> Option<bytes::Bytes> {
+        Some(self.file(*self.durable_names.get(path)?).durable(at, len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dice(n: u64) -> Dice {
+        Dice::new(1, n)
+    }
+
+    #[test]
+    fn a_sync_covers_what_was_written_when_it_was_asked_for() {
+        let mut mixed = 0;
+        for n in 0..200 {
+            let mut image = Image::default();
+            let inode = image.create("log", 0, 0);
+            image.file_mut(inode).write(0, &[1; 600], 0);
+            let sync = image.sync_asked(inode);
+            image.file_mut(inode).write(0, &[2; 600], 0);
+            image.sync_done(inode, sync);
+            image.cut(&mut dice(n));
+            let after = image.content("log").unwrap();
+            assert_eq!(after.len(), 600, "the length was synced");
+            for sector in after.chunks(512) {
+                assert!(sector.iter().all(|b| *b == 1) || sector.iter().all(|b| *b == 2), "a sector is whole");
+            }
+            mixed += u64::from(after[0] != after[599]);
+        }
+        assert!(mixed > 10, "{mixed} torn");
+    }
+
+    #[test]
+    fn unsynced_sectors_are_lost_kept_and_torn() {
+        let (mut lost, mut kept, mut torn) = (0, 0, 0);
+        for n in 0..300 {
+            let mut image = Image::default();
+            let inode = image.create("log", 8192, 0);
+            image.file_mut(inode).write(0, &[1; 8192], 0);
+            let sync = image.sync_asked(inode);
+            image.sync_done(inode, sync);
+            image.file_mut(inode).write(100, &[2; 5000], 0);
+            image.cut(&mut dice(n));
+            let after = image.content("log").unwrap();
+            assert!(after.iter().all(|b| *b == 1 || *b == 2));
+            match after.iter().filter(|b| **b == 2).count() {
+                0 => lost += 1,
+                5000 => kept += 1,
+                _ => torn += 1,
+            }
+        }
+        assert!(lost > 20 && kept > 10 && torn > 50, "{lost} {kept} {torn}");
+    }
+
+    #[test]
+    fn names_survive_in_order_and_a_synced_file_keeps_its_name() {
+        for n in 0..200 {
+            let mut image = Image::default();
+            image.create("a", 0, 0);
+            let b = image.create("b", 0, 0);
+            let sync = image.sync_asked(b);
+            image.sync_done(b, sync);
+            image.rename("b", "c");
+            image.remove("a");
+            image.cut(&mut dice(n));
+            let names: Vec<&str> = image.paths().collect();
+            assert!([&["a", "b"][..], &["a", "c"], &["c"]].contains(&&names[..]), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_pages_that_no_later_sync_saves() {
+        let mut survived = 0;
+        for n in 0..200 {
+            let mut image = Image::default();
+            let inode = image.create("log", 4096, 0);
+            let first = image.sync_asked(inode);
+            image.sync_done(inode, first);
+            image.file_mut(inode).write(0, &[3; 4096], 0);
+            let bad = image.sync_asked(inode);
+            image.sync_failed(inode, bad);
+            let good = image.sync_asked(inode);
+            image.sync_done(inode, good);
+            image.cut(&mut dice(n));
+            survived += usize::from(image.content("log").unwrap().iter().all(|b| *b == 3));
+        }
+        assert!((1..100).contains(&survived), "{survived} of 200");
+    }
+
+    #[test]
+    fn what_was_truncated_reads_as_zeros_when_the_file_grows_again() {
+        let mut image = Image::default();
+        let inode = image.create("log", 0, 0);
+        image.file_mut(inode).write(0, &[7; 6000], 0);
+        image.file_mut(inode).truncate(5000, 0);
+        image.file_mut(inode).write(5500, &[8; 10], 0);
+        let after = image.content("log").unwrap();
+        assert_eq!(after.len(), 5510);
+        assert!(after[5000..5500].iter().all(|b| *b == 0));
+        assert!(after[..5000].iter().all(|b| *b == 7));
+    }
+}

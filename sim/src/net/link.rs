@@ -1,0 +1,102 @@
+//! What lies between two hosts: latency, loss, partitions.
+//!
+//! Invariant: a link is cut as long as at least one cause cuts it, so that overlapping partitions heal one by one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::world::{Dice, HostId};
+
+/// How one direction between two hosts behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkSpec {
+    /// Least latency, microseconds.
+    pub latency_us: u32,
+    /// Mean of the exponential part of the latency, microseconds.
+    pub jitter_us: u32,
+    /// Segments lost (and sent again), in a million.
+    pub loss_ppm: u32,
+    /// Writes cut into more than one segment, in a million.
+    pub cut_ppm: u32,
+    /// Bytes that may be unread by the other end before a writer waits.
+    pub window_bytes: u32,
+}
+
+impl Default for LinkSpec {
+    fn default() -> Self {
+        LinkSpec { latency_us: 150, jitter_us: 60, loss_ppm: 100, cut_ppm: 20_000, window_bytes: 256 << 10 }
+    }
+}
+
+impl LinkSpec {
+    /// The latency of one segment, ns.
+    pub(crate) fn latency(&self, dice: &mut Dice) -> u64 {
+        u64::from(self.latency_us) * 1000 + dice.tail(u64::from(self.jitter_us) * 1000)
+    }
+}
+
+/// Every direction between every two hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    default: LinkSpec,
+    hosts: usize,
+    table: Vec<(LinkSpec, u32)>,
+}
+
+impl Links {
+    /// Makes room for one more host.
+    pub fn grow(&mut self) {
+        let old = std::mem::take(&mut self.table);
+        let was = self.hosts;
+        self.hosts += 1;
+        self.table = vec![(self.default, 0); self.hosts * self.hosts];
+        for (i, value) in old.into_iter().enumerate() {
+            self.table[(i / was) * self.hosts + i % was] = value;
+        }
+    }
+    fn index(&self, from: HostId, to: HostId) -> usize {
+        usize::from(from.0) * self.hosts + usize::from(to.0)
+    }
+    /// The behaviour of links that are not named.
+    pub fn set_default(&mut self, spec: LinkSpec) {
+        self.default = spec;
+        self.table.iter_mut().for_each(|(link, _)| *link = spec);
+    }
+    pub fn set(&mut self, from: HostId, to: HostId, spec: LinkSpec) {
+        let at = self.index(from, to);
+        self.table[at].0 = spec;
+    }
+    pub fn spec(&self, from: HostId, to: HostId) -> LinkSpec {
+        self.table[self.index(from, to)].0
+    }
+    pub fn is_cut(&self, from: HostId, to: HostId) -> bool {
+        self.table[self.index(from, to)].1 > 0
+    }
+    pub fn cut(&mut self, from: HostId, to: HostId) {
+        let at = self.index(from, to);
+        self.table[at].1 += 1;
+    }
+    pub fn mend(&mut self, from: HostId, to: HostId) {
+        let at = self.index(from, to);
+        self.table[at].1 = self.table[at].1.checked_sub(1).expect("only a link that was cut is mended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_cuts_mend_one_by_one_and_growth_keeps_them() {
+        let mut links = Links::default();
+        (0..2).for_each(|_| links.grow());
+        let (a, b) = (HostId(0), HostId(1));
+        links.cut(a, b);
+        links.cut(a, b);
+        links.grow();
+        links.mend(a, b);
+        assert!(links.is_cut(a, b));
+        assert!(!links.is_cut(b, a));
+        links.mend(a, b);
+        assert!(!links.is_cut(a, b));
+    }
+}
