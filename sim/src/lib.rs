@@ -12,6 +12,10 @@ pub mod tape;
 pub mod workload;
 
 #[cfg(madsim)]
+pub mod disk;
+#[cfg(madsim)]
 pub mod net;
+#[cfg(madsim)]
+pub mod tap;
 #[cfg(madsim)]
 pub mod world;

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use seedmq_core::node::Instant;
 
@@ -39,7 +38,6 @@ impl Alarm {
     }
     /// The task that waits.
     pub(super) async fn run(&self, world: impl World) {
-        let mut sleep = pin!(tokio::time::sleep(Duration::from_secs(3600)));
         while !self.over.get() {
             let Some(deadline) = self.deadline.get() else {
                 self.earlier.wait().await;
@@ -51,7 +49,7 @@ impl Alarm {
                 self.bell.raise();
                 continue;
             }
-            sleep.as_mut().reset(tokio::time::Instant::now() + deadline.since(now));
+            let mut sleep = pin!(world.sleep_until(deadline));
             poll_fn(|cx| if self.earlier.poll(cx).is_ready() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) })
                 .await;
         }

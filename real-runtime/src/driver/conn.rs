@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::inbox::Delivery;
 use super::signal::Signal;
-use super::{Limits, Stream, World, encode};
+use super::{Limits, Stream, World, encode, within};
 
 /// Smallest and largest read buffer of a connection; it follows the size of the reads.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
@@ -162,7 +162,7 @@ pub(super) fn start<W: World, R, S, C: 'static>(
     S: AsyncWrite + Unpin + 'static,
 {
     let conn = shared.registry.add(dial.is_none());
-    world.spawn(write(Rc::clone(&conn), stream.writer, Rc::clone(shared)));
+    world.spawn(write(world.clone(), Rc::clone(&conn), stream.writer, Rc::clone(shared)));
     world.spawn(read(conn, stream.reader, Rc::clone(shared), (dial, stream.peer, stream.local)));
 }
 
@@ -275,7 +275,7 @@ fn next_read(want: usize, got: usize, buffer: &BytesMut) -> usize {
 }
 
 /// Encodes and writes what is queued, until the connection is gone.
-async fn write<S: AsyncWrite + Unpin, C>(conn: Rc<Conn>, mut writer: S, shared: Rc<Shared<C>>) {
+async fn write<S: AsyncWrite + Unpin, C>(world: impl World, conn: Rc<Conn>, mut writer: S, shared: Rc<Shared<C>>) {
     let mut pen = Pen::default();
     let sent = pen.pump(&conn, &mut writer, State::Open).await;
     if sent.is_ok() && conn.state.get() == State::Closing {
@@ -283,7 +283,7 @@ async fn write<S: AsyncWrite + Unpin, C>(conn: Rc<Conn>, mut writer: S, shared: 
             pen.pump(&conn, &mut writer, State::Closing).await?;
             writer.shutdown().await
         };
-        let _ = tokio::time::timeout(shared.limits.linger, owed).await;
+        let _ = within(&world, shared.limits.linger, owed).await;
     }
     conn.cut();
 }

@@ -17,13 +17,15 @@ mod node_loop;
 mod none;
 mod signal;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use seedmq_core::node::{Addr, DiskError, FileId, Input, Node, Now, Output};
+use seedmq_core::node::{Addr, DiskError, FileId, Input, Instant, Node, Now, Output};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use inbox::{Ended, Handle, Mailbox, mailbox};
@@ -38,12 +40,28 @@ pub trait World: Clone + 'static {
     type Slow: SlowDisk;
     /// Both clocks.
     fn now(&self) -> Now;
+    /// Waits until the monotonic clock reaches `at`. Every wait of the driver goes through here, so that a simulated world
+    /// decides what happens when.
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
+    /// Called between two batches, after one of `inputs` inputs; `more` says that the node has work of its own waiting, and
+    /// somebody else should get a turn first. A simulated world charges the time that the batch took.
+    fn breathe(&self, inputs: usize, more: bool) -> impl Future<Output = ()>;
     /// Starts a long-lived task on this node. Called per connection and per lane, never per operation.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
     /// Its network.
     fn net(&self) -> &Self::Net;
     /// The slow side of its disk.
     fn slow(&self) -> &Self::Slow;
+}
+
+/// The result of `task`, or nothing when it takes longer than `limit`.
+pub(crate) async fn within<T>(world: &impl World, limit: Duration, task: impl Future<Output = T>) -> Option<T> {
+    let (mut task, mut late) = (pin!(task), pin!(world.sleep_until(world.now().mono + limit)));
+    poll_fn(|cx| match task.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => late.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 /// A network that carries byte streams.

@@ -16,7 +16,7 @@ use super::alarm::Alarm;
 use super::conn::{self, Conn, Registry, Shared};
 use super::inbox::{Delivery, Mailbox};
 use super::lanes::Lanes;
-use super::{Limits, Listener, Net, Tap, World};
+use super::{Limits, Listener, Net, Tap, World, within};
 
 /// What [`drive`] needs beside node and world.
 pub struct Setup<L, P, E> {
@@ -105,15 +105,16 @@ where
         let mut next = Some(Delivery::One(Input::Start));
         loop {
             let now = self.world.now();
-            self.batch(now, next, &mut inbox);
+            let inputs = self.batch(now, next, &mut inbox);
             sweep.pass(now.mono, &self.shared.registry);
             if self.stopped {
                 return;
             }
             let wake = self.node.wake_at();
-            if wake.is_some_and(|at| at <= now.mono) {
-                // More work of its own (recovery): everybody else gets a turn, then the next batch.
-                tokio::task::yield_now().await;
+            // More work of its own is recovery, say: everybody else gets a turn, then comes the next batch.
+            let more = wake.is_some_and(|at| at <= now.mono);
+            self.world.breathe(inputs, more).await;
+            if more {
                 next = None;
                 continue;
             }
@@ -131,7 +132,7 @@ where
         now: Now,
         first: Option<Delivery<N::Command>>,
         inbox: &mut mpsc::Receiver<Delivery<N::Command>>,
-    ) {
+    ) -> usize {
         let mut count = 0;
         let mut next = first.or_else(|| inbox.try_recv().ok());
         while let Some(delivery) = next {
@@ -150,6 +151,7 @@ where
         self.step(now, Input::Settle);
         self.carry_out();
         self.tap.settled(&self.node);
+        count
     }
 
     fn step(&mut self, now: Now, input: Input<N::Command>) {
@@ -190,7 +192,7 @@ where
         self.shared.registry.close_all();
         let patience = self.world.now().mono + self.shared.limits.linger;
         while !self.shared.registry.is_empty() && self.world.now().mono < patience {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.world.sleep_until(self.world.now().mono + Duration::from_millis(5)).await;
         }
     }
 }
@@ -232,20 +234,17 @@ async fn accept<W: World, C: 'static>(world: W, mut listener: <W::Net as Net>::L
             Err(error) => {
                 // Out of descriptors, or the peer was gone before it was accepted: the listener itself is sound.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                world.sleep_until(world.now().mono + Duration::from_millis(50)).await;
             }
         }
     }
 }
 
 async fn connect<W: World, C: 'static>(world: W, shared: Rc<Shared<C>>, dial: DialId, addr: Addr) {
-    match tokio::time::timeout(shared.limits.dial, world.net().dial(&addr)).await {
-        Ok(Ok(stream)) => conn::start(&world, &shared, stream, Some(dial)),
+    match within(&world, shared.limits.dial, world.net().dial(&addr)).await {
+        Some(Ok(stream)) => conn::start(&world, &shared, stream, Some(dial)),
         failed => {
-            let why = failed.map_or_else(
-                |_| "timed out".to_owned(),
-                |error| error.err().map_or_else(String::new, |e| e.to_string()),
-            );
+            let why = failed.and_then(Result::err).map_or_else(|| "timed out".to_owned(), |error| error.to_string());
             tracing::debug!(%addr, why, "dial failed");
             let _ = shared.inbox.send(Delivery::One(Input::DialFailed { dial })).await;
         }

@@ -59,6 +59,14 @@ impl<S: SlowDisk> World for RealWorld<S> {
     fn now(&self) -> Now {
         now()
     }
+    async fn sleep_until(&self, at: Instant) {
+        tokio::time::sleep(at.since(now().mono)).await;
+    }
+    async fn breathe(&self, _inputs: usize, more: bool) {
+        if more {
+            tokio::task::yield_now().await;
+        }
+    }
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         tokio::task::spawn_local(task);
     }

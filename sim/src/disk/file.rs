@@ -76,7 +76,9 @@ impl File {
     }
     /// Reads a range into memory.
     pub fn warm(&mut self, at: u64, len: usize) {
-        Self::chunks_of(at, len as u64).for_each(|number| drop(self.cold.remove(&number)));
+        Self::chunks_of(at, len as u64).for_each(|number| {
+            self.cold.remove(&number);
+        });
     }
     /// The page cache forgets chunks, as drawn.
     pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {

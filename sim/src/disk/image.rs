@@ -109,18 +109,15 @@ impl Image {
     /// It is complete: the content as of the ask, and the name.
     pub(super) fn sync_done(&mut self, inode: Inode, sync: u64) {
         self.files[inode.0].sync_done(sync);
-        let names = &self.names;
-        self.commit_through(|path| names.get(path) == Some(&inode));
+        let last = self.journal.iter().rposition(|op| op.concerns(|path| self.names.get(path) == Some(&inode)));
+        self.commit(last.map_or(0, |at| at + 1));
     }
     pub(super) fn sync_failed(&mut self, inode: Inode, sync: u64) {
         self.files[inode.0].sync_failed(sync);
     }
     /// The names in a directory are durable.
     pub(super) fn dir_synced(&mut self, dir: &str) {
-        self.commit_through(|path| parent(path) == dir);
-    }
-    fn commit_through(&mut self, test: impl Fn(&str) -> bool) {
-        let last = self.journal.iter().rposition(|op| op.concerns(&test));
+        let last = self.journal.iter().rposition(|op| op.concerns(|path| parent(path) == dir));
         self.commit(last.map_or(0, |at| at + 1));
     }
     fn commit(&mut self, ops: usize) {

@@ -107,7 +107,8 @@ impl Page {
             Survival::Pages => Some(dice.chance(500_000)),
             Survival::Sectors => None,
         };
-        let versions: Vec<&Content> = dirty.asked.iter().map(|(_, content)| content).chain([&self.now, &durable]).collect();
+        let versions: Vec<&Content> =
+            dirty.asked.iter().map(|(_, content)| content).chain([&self.now, &durable]).collect();
         let mut after = zeros();
         let mut lost = 0;
         for start in (0..PAGE).step_by(SECTOR) {

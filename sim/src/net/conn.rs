@@ -316,7 +316,8 @@ impl Net {
     }
     fn ends_of(&self, host: HostId, life: Life) -> Vec<(ConnSerial, Side)> {
         let sides = [Side::Dialler, Side::Acceptor];
-        let all = self.conns.iter().flat_map(|(serial, conn)| sides.map(|side| (*serial, side, &conn.ends[side as usize])));
+        let all =
+            self.conns.iter().flat_map(|(serial, conn)| sides.map(|side| (*serial, side, &conn.ends[side as usize])));
         all.filter(|(_, _, end)| (end.host, end.life) == (host, life)).map(|(serial, side, _)| (serial, side)).collect()
     }
     /// Connections that are not over.

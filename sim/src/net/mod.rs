@@ -16,7 +16,7 @@ use std::task::Waker;
 
 pub use filter::{Filter, FilterEffect};
 pub use link::LinkSpec;
-pub use stream::{SimListener, SimNet, SimReader, SimWriter};
+pub use stream::{Halves, SimListener, SimNet, SimReader, SimWriter};
 
 use crate::world::{HostId, Life};
 use conn::Conn;

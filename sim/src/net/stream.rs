@@ -248,10 +248,9 @@ impl AsyncWrite for SimWriter {
         if !socket.lives(&state) {
             return Poll::Pending;
         }
-        let fit = state
-            .net
-            .conn(socket.conn)
-            .is_some_and(|conn| conn.ends[socket.side as usize].broken.is_none() && !conn.pipes[socket.side as usize].shut);
+        let fit = state.net.conn(socket.conn).is_some_and(|conn| {
+            conn.ends[socket.side as usize].broken.is_none() && !conn.pipes[socket.side as usize].shut
+        });
         if fit {
             state.send(socket.conn, socket.side, Payload::Fin);
         }

@@ -6,6 +6,7 @@
 mod agenda;
 mod dice;
 mod host;
+mod process;
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(crate) use agenda::{Agenda, Due};
 pub use dice::{Dice, entity};
 pub(crate) use host::{Host, Power};
+pub use process::{CpuSpec, Process};
 
 use crate::net::Net;
 
@@ -205,7 +207,6 @@ impl World {
         host.life = Life(life.0 + 1);
         host.paused = false;
         host.deferred.clear();
-        state.net.forget(life, HostId(0), |_| false);
     }
 
     /// The process of a host stands still; its kernel goes on.

@@ -1,0 +1,298 @@
+//! The simulated disk of a host, which outlives its processes.
+//!
+//! Invariant: a process sees every write at once; the platter holds what was synced and, after a power cut, whatever the
+//! draw left of the rest.
+
+mod file;
+mod image;
+mod page;
+mod slow;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
+use serde::{Deserialize, Serialize};
+
+pub use image::Image;
+use image::{Inode, parent};
+pub use page::{PAGE, SECTOR};
+pub use slow::SimSlow;
+
+use crate::world::{Dice, HostId, World};
+
+/// How a disk behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// Least time of a slow operation, microseconds.
+    pub least_us: u32,
+    /// Mean of the exponential part, microseconds.
+    pub mean_us: u32,
+    /// Operations that take a hundred times longer, in a million.
+    pub stall_ppm: u32,
+    /// Chunks of 64 KiB that are cold after a start, in a million.
+    pub cold_ppm: u32,
+    /// Bytes on the device.
+    pub capacity: u64,
+}
+
+impl Default for DiskSpec {
+    fn default() -> Self {
+        DiskSpec { least_us: 100, mean_us: 900, stall_ppm: 2_000, cold_ppm: 300_000, capacity: 64 << 30 }
+    }
+}
+
+/// Counts of what a disk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DiskCounts {
+    /// Writes into the page cache.
+    pub writes: u64,
+    /// Bytes of them.
+    pub written: u64,
+    /// Completed syncs.
+    pub syncs: u64,
+    /// Power cuts.
+    pub cuts: u64,
+    /// Sectors that lost unsynced content.
+    pub sectors_lost: u64,
+}
+
+/// What belongs to a machine, whatever process runs on it.
+#[derive(Debug)]
+pub(crate) struct Platter {
+    pub image: Image,
+    pub spec: DiskSpec,
+    /// Added to every slow operation, ns.
+    pub extra_ns: u64,
+    /// Syncs that are to fail.
+    pub fail_syncs: u32,
+    pub counts: DiskCounts,
+    /// Syncs in flight.
+    pub syncing: u32,
+    seed: u64,
+    host: HostId,
+    ops: u64,
+}
+
+impl Platter {
+    /// The draws of the next slow operation on a path.
+    fn dice(&mut self, kind: &str) -> Dice {
+        self.ops += 1;
+        Dice::new(self.seed, crate::world::entity(kind, &[u64::from(self.host.0), self.ops]))
+    }
+    /// How long a slow operation takes, ns.
+    fn latency(&mut self, kind: &str) -> u64 {
+        let spec = self.spec;
+        let mut dice = self.dice(kind);
+        let usual = u64::from(spec.least_us) * 1000 + dice.tail(u64::from(spec.mean_us) * 1000);
+        let stall = if dice.chance(spec.stall_ppm) { 100 } else { 1 };
+        usual * stall + self.extra_ns
+    }
+    fn free(&self) -> u64 {
+        self.spec.capacity.saturating_sub(self.image.pages() * PAGE as u64)
+    }
+}
+
+/// Called when the disk has taken a sync and has not completed it.
+pub(crate) type OnSync = Arc<dyn Fn() + Send + Sync>;
+
+/// The disk of a host.
+#[derive(Clone)]
+pub struct HostDisk {
+    platter: Arc<Mutex<Platter>>,
+    world: Arc<World>,
+    host: HostId,
+    on_sync: Option<OnSync>,
+}
+
+impl std::fmt::Debug for HostDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostDisk").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl HostDisk {
+    /// An empty disk.
+    pub fn new(world: &Arc<World>, host: HostId, spec: DiskSpec) -> HostDisk {
+        let seed = world.lock().seed;
+        let platter = Platter {
+            image: Image::default(),
+            spec,
+            extra_ns: 0,
+            fail_syncs: 0,
+            counts: DiskCounts::default(),
+            syncing: 0,
+            seed,
+            host,
+            ops: 0,
+        };
+        HostDisk { platter: Arc::new(Mutex::new(platter)), world: Arc::clone(world), host, on_sync: None }
+    }
+    /// Calls back whenever a sync is in flight.
+    #[must_use]
+    pub(crate) fn with_on_sync(mut self, call: OnSync) -> HostDisk {
+        self.on_sync = Some(call);
+        self
+    }
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Platter> {
+        self.platter.lock().expect("no task panics while it holds a disk")
+    }
+    /// Both sides of the disk for a new process.
+    pub fn open(&self) -> (SimDisk, SimSlow) {
+        let mut platter = self.lock();
+        let (ppm, mut dice) = (platter.spec.cold_ppm, platter.dice("cold"));
+        platter.image.chill(ppm, &mut dice);
+        platter.syncing = 0;
+        drop(platter);
+        let table = Arc::new(Mutex::new(Table::default()));
+        let fast = SimDisk { disk: self.clone(), table };
+        (fast.clone(), SimSlow { fast })
+    }
+    /// The machine lost power.
+    pub fn cut(&self) {
+        let mut platter = self.lock();
+        let mut dice = platter.dice("cut");
+        let lost = platter.image.cut(&mut dice);
+        platter.counts.cuts += 1;
+        platter.counts.sectors_lost += lost;
+    }
+    /// Slow operations take so much longer from now on.
+    pub fn slow_down(&self, extra_ns: u64) {
+        self.lock().extra_ns = extra_ns;
+    }
+    /// The next so many syncs fail.
+    pub fn fail_syncs(&self, count: u32) {
+        self.lock().fail_syncs = count;
+    }
+    /// A copy of everything on the disk as it is now.
+    pub fn image(&self) -> Image {
+        self.lock().image.clone()
+    }
+    /// What it did so far.
+    pub fn counts(&self) -> DiskCounts {
+        self.lock().counts
+    }
+    fn wall_ms(&self) -> u64 {
+        self.world.wall_ms(self.host)
+    }
+}
+
+/// The files that a process has opened: a path keeps its number.
+#[derive(Debug, Default)]
+struct Table {
+    handles: Vec<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    path: String,
+    /// What the path led to when the names had this version.
+    found: Option<(u64, Inode)>,
+}
+
+impl Table {
+    fn id(&mut self, path: &str) -> FileId {
+        let at = self.handles.iter().position(|handle| handle.path == path).unwrap_or_else(|| {
+            self.handles.push(Handle { path: path.to_owned(), found: None });
+            self.handles.len() - 1
+        });
+        FileId(at as u32)
+    }
+    fn inode(&mut self, file: FileId, image: &Image) -> Result<Inode, DiskError> {
+        let handle = &mut self.handles[file.0 as usize];
+        if let Some((version, inode)) = handle.found
+            && version == image.version
+        {
+            return Ok(inode);
+        }
+        let inode = image.find(&handle.path).ok_or(DiskError::Missing)?;
+        handle.found = Some((image.version, inode));
+        Ok(inode)
+    }
+}
+
+/// The synchronous side of a disk for one process.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    disk: HostDisk,
+    table: Arc<Mutex<Table>>,
+}
+
+impl SimDisk {
+    fn with<T>(
+        &self,
+        file: FileId,
+        act: impl FnOnce(&mut Platter, Inode) -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        let mut platter = self.disk.lock();
+        let inode = self.table().inode(file, &platter.image)?;
+        act(&mut platter, inode)
+    }
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no task panics while it holds a table of files")
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&mut self, path: &str, open: Open) -> Result<FileId, DiskError> {
+        let now = self.disk.wall_ms();
+        let mut platter = self.disk.lock();
+        match (platter.image.find(path), open) {
+            (Some(_), _) => {}
+            (None, Open::Existing) => return Err(DiskError::Missing),
+            (None, Open::Create { len }) => drop(platter.image.create(path, len, now)),
+        }
+        Ok(self.table().id(path))
+    }
+    fn close(&mut self, _file: FileId) {}
+    fn len(&mut self, file: FileId) -> Result<u64, DiskError> {
+        self.with(file, |platter, inode| Ok(platter.image.file(inode).len))
+    }
+    fn list(&mut self, dir: &str) -> Result<Vec<Entry>, DiskError> {
+        let platter = self.disk.lock();
+        let dir = dir.trim_matches('/');
+        let skip = if dir.is_empty() { 0 } else { dir.len() + 1 };
+        let mut entries: Vec<Entry> = Vec::new();
+        for (path, file) in platter.image.below(dir) {
+            let rest = &path[skip..];
+            let (name, is_dir) = rest.split_once('/').map_or((rest, false), |(name, _)| (name, true));
+            if entries.last().is_some_and(|last| last.name == name) {
+                continue;
+            }
+            let len = if is_dir { 0 } else { file.len };
+            entries.push(Entry { name: name.to_owned(), len, dir: is_dir, modified_ms: file.modified_ms });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.dedup_by(|a, b| a.name == b.name);
+        Ok(entries)
+    }
+    fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let now = self.disk.wall_ms();
+        self.with(file, |platter, inode| {
+            let more = platter.image.file(inode).pages_missing(at, bytes.len());
+            if more > 0 && more * PAGE as u64 > platter.free() {
+                return Err(DiskError::Full);
+            }
+            platter.image.file_mut(inode).write(at, bytes, now);
+            platter.counts.writes += 1;
+            platter.counts.written += bytes.len() as u64;
+            Ok(())
+        })
+    }
+    fn read(&mut self, file: FileId, at: u64, len: usize) -> Result<Read, DiskError> {
+        self.with(file, |platter, inode| {
+            let file = platter.image.file(inode);
+            Ok(if file.is_cold(at, len) { Read::Cold } else { Read::Hot(file.read(at, len)) })
+        })
+    }
+    fn truncate(&mut self, file: FileId, len: u64) -> Result<(), DiskError> {
+        let now = self.disk.wall_ms();
+        self.with(file, |platter, inode| {
+            platter.image.file_mut(inode).truncate(len, now);
+            Ok(())
+        })
+    }
+    fn usage(&mut self) -> Usage {
+        let platter = self.disk.lock();
+        Usage { total: platter.spec.capacity, free: platter.free() }
+    }
+}

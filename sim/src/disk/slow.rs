@@ -1,0 +1,124 @@
+//! The slow side of a simulated disk: operations that take virtual time.
+//!
+//! Invariant: an operation takes effect when it completes, except that a sync covers what was written when it was asked
+//! for; one whose process dies before that has no effect beyond what a power cut may draw.
+
+use bytes::Bytes;
+use seedmq::driver::SlowDisk;
+use seedmq_core::node::{Addr, DiskError, FileId};
+
+use super::image::Inode;
+use super::{Platter, SimDisk, parent};
+use crate::world::entity;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct SimSlow {
+    pub(super) fast: SimDisk,
+}
+
+impl SimSlow {
+    /// Takes the time of one operation.
+    async fn wait(&self, kind: &str, share: u64) {
+        let disk = &self.fast.disk;
+        let latency = disk.lock().latency(kind) / share;
+        let at = disk.world.now_ns() + latency;
+        disk.world.sleep(disk.host, entity(kind, &[u64::from(disk.host.0)]), at).await;
+    }
+    fn find(&self, path: &str) -> Result<Inode, DiskError> {
+        self.fast.disk.lock().image.find(path).ok_or(DiskError::Missing)
+    }
+    async fn sync_inode(&self, inode: Inode) -> Result<(), DiskError> {
+        let disk = &self.fast.disk;
+        let sync = {
+            let mut platter = disk.lock();
+            platter.syncing += 1;
+            platter.image.sync_asked(inode)
+        };
+        if let Some(call) = &disk.on_sync {
+            call();
+        }
+        self.wait("sync", 1).await;
+        let platter = &mut *disk.lock();
+        platter.syncing -= 1;
+        if platter.fail_syncs > 0 {
+            platter.fail_syncs -= 1;
+            platter.image.sync_failed(inode, sync);
+            return Err(DiskError::Io("sync failed".to_owned()));
+        }
+        platter.image.sync_done(inode, sync);
+        platter.counts.syncs += 1;
+        Ok(())
+    }
+    fn rename_now(platter: &mut Platter, from: &str, to: &str) -> Result<(), DiskError> {
+        if platter.image.rename(from, to) { Ok(()) } else { Err(DiskError::Missing) }
+    }
+}
+
+impl SlowDisk for SimSlow {
+    async fn sync(&self, file: FileId) -> Result<(), DiskError> {
+        let inode = {
+            let platter = self.fast.disk.lock();
+            self.fast.table().inode(file, &platter.image)?
+        };
+        self.sync_inode(inode).await
+    }
+    async fn fetch(&self, file: FileId, at: u64, len: u32) -> Result<Bytes, DiskError> {
+        self.wait("fetch", 2).await;
+        self.fast.with(file, |platter, inode| {
+            let file = platter.image.file_mut(inode);
+            file.warm(at, len as usize);
+            Ok(file.read(at, len as usize))
+        })
+    }
+    async fn allocate(&self, path: &Addr, len: u64) -> Result<FileId, DiskError> {
+        self.wait("allocate", 1).await;
+        let now = self.fast.disk.wall_ms();
+        let mut platter = self.fast.disk.lock();
+        if len > platter.free() {
+            return Err(DiskError::Full);
+        }
+        if platter.image.find(path).is_none() {
+            platter.image.create(path, len, now);
+        }
+        Ok(self.fast.table().id(path))
+    }
+    async fn read_whole(&self, path: &str) -> Result<Bytes, DiskError> {
+        self.wait("fetch", 4).await;
+        let inode = self.find(path)?;
+        let mut platter = self.fast.disk.lock();
+        let file = platter.image.file_mut(inode);
+        let len = file.len as usize;
+        file.warm(0, len);
+        Ok(file.read(0, len))
+    }
+    async fn write_whole(&self, path: &str, bytes: Bytes) -> Result<(), DiskError> {
+        self.wait("write", 8).await;
+        let now = self.fast.disk.wall_ms();
+        let mut platter = self.fast.disk.lock();
+        let inode = match platter.image.find(path) {
+            Some(inode) => inode,
+            None => platter.image.create(path, 0, now),
+        };
+        platter.image.file_mut(inode).truncate(0, now);
+        platter.image.file_mut(inode).write(0, &bytes, now);
+        Ok(())
+    }
+    async fn sync_whole(&self, path: &str) -> Result<(), DiskError> {
+        let inode = self.find(path)?;
+        self.sync_inode(inode).await
+    }
+    async fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.wait("rename", 4).await;
+        Self::rename_now(&mut self.fast.disk.lock(), from, to)
+    }
+    async fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
+        self.wait("sync", 1).await;
+        self.fast.disk.lock().image.dir_synced(parent(path));
+        Ok(())
+    }
+    async fn remove(&self, path: &str) -> Result<(), DiskError> {
+        self.wait("remove", 4).await;
+        if self.fast.disk.lock().image.remove(path) { Ok(()) } else { Err(DiskError::Missing) }
+    }
+}

@@ -1,0 +1,122 @@
+//! The canonical log of a run: every input and output of every node, with node and time, as length-prefixed binary
+//! records, and the hash over all of them.
+//!
+//! Invariant: two runs with the same hash took the same inputs and gave the same outputs in the same order at the same
+//! virtual times; a record never contains an address of memory, a `Debug` text or anything else that differs between
+//! processes.
+
+use std::fmt::{self, Debug};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use crate::world::HostId;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Kind {
+    /// An input of a node.
+    Input,
+    /// An output of a node.
+    Output,
+    /// A line of the client history.
+    History,
+    /// A fault that took effect.
+    Fault,
+    /// The end: disk images, counters.
+    Final,
+}
+
+/// The log of a run.
+pub struct Log {
+    hasher: blake3::Hasher,
+    events: u64,
+    buffer: Vec<u8>,
+    /// Where every record also goes as text, with the hash so far.
+    trace: Option<Box<dyn Write + Send>>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new(trace: Option<Box<dyn Write + Send>>) -> Log {
+        Log { hasher: blake3::Hasher::new(), events: 0, buffer: Vec::new(), trace }
+    }
+    /// Adds a record.
+    pub fn record(&mut self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Serialize + Debug)) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&[0; 4]);
+        let buffer = std::mem::take(&mut self.buffer);
+        let buffer = postcard::to_extend(&(at_ns, host, kind), buffer).expect("plain values have a binary form");
+        let mut buffer = postcard::to_extend(what, buffer).expect("records have a binary form");
+        let len = u32::try_from(buffer.len() - 4).expect("a record is small");
+        buffer[..4].copy_from_slice(&len.to_le_bytes());
+        self.hasher.update(&buffer);
+        self.buffer = buffer;
+        self.events += 1;
+        if let Some(trace) = &mut self.trace {
+            let hash = short(&self.hasher);
+            writeln!(trace, "{:>14} {:>3} {kind:?} {what:?} #{hash}", at_ns as f64 / 1e6, host.0)
+                .expect("the trace file takes a line");
+        }
+    }
+    /// Records so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+    /// The hash so far, 32 hexadecimal digits.
+    pub fn hash(&self) -> String {
+        self.hasher.finalize().to_hex()[..32].to_owned()
+    }
+}
+
+fn short(hasher: &blake3::Hasher) -> String {
+    hasher.finalize().to_hex()[..8].to_owned()
+}
+
+/// The log as everybody shares it.
+#[derive(Clone, Debug)]
+pub struct SharedLog(Arc<Mutex<Log>>);
+
+impl SharedLog {
+    /// Shares a log.
+    pub fn new(log: Log) -> SharedLog {
+        SharedLog(Arc::new(Mutex::new(log)))
+    }
+    /// Adds a record.
+    pub fn record(&self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Serialize + Debug)) {
+        self.0.lock().expect("no task panics while it holds the log").record(at_ns, host, kind, what);
+    }
+    /// Records so far and their hash.
+    pub fn result(&self) -> (u64, String) {
+        let log = self.0.lock().expect("no task panics while it holds the log");
+        (log.events(), log.hash())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(records: &[(u64, u16, &str)]) -> String {
+        let mut log = Log::new(None);
+        records.iter().for_each(|(at, host, what)| log.record(*at, HostId(*host), Kind::Input, what));
+        log.hash()
+    }
+
+    #[test]
+    fn every_part_of_a_record_counts() {
+        let base = hash(&[(1, 2, "ab"), (2, 2, "c")]);
+        assert_eq!(base, hash(&[(1, 2, "ab"), (2, 2, "c")]));
+        assert_ne!(base, hash(&[(2, 2, "c"), (1, 2, "ab")]), "order");
+        assert_ne!(base, hash(&[(1, 2, "ab"), (3, 2, "c")]), "time");
+        assert_ne!(base, hash(&[(1, 3, "ab"), (2, 2, "c")]), "node");
+        assert_ne!(base, hash(&[(1, 2, "a"), (2, 2, "bc")]), "borders of records");
+    }
+}
