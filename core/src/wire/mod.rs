@@ -3,11 +3,13 @@
 //! Invariant: decoding any bytes gives a value or a [`FrameError`]; it never panics and never allocates more than the
 //! frame limit.
 
+pub mod admin;
 pub mod codec;
 pub mod codes;
 pub mod digest;
 mod fields;
 mod frame;
+pub mod group;
 mod header;
 mod header_binary;
 mod header_json;
@@ -18,8 +20,10 @@ pub mod lock;
 pub mod offset;
 pub mod pull;
 pub mod query;
+pub mod register;
 pub mod route;
 pub mod send;
+pub mod topic;
 
 pub use fields::{FieldError, Fields, Header, parse_number};
 pub use frame::{Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION};
