@@ -2,6 +2,10 @@
 //!
 //! Invariant: a record that was encoded here decodes to the same message in Java, byte for byte, and the reverse.
 
+pub mod batch;
+pub mod compress;
+pub mod ids;
+pub mod properties;
 pub mod record;
 
 use std::net::SocketAddr;
