@@ -146,7 +146,8 @@ mod tests {
         assert!(wrong.starts_with("x.toml:14: unknown variant `flood`, expected one of"), "{wrong}");
         let wrong = error(&format!("{SMALL}\n[[faults]]\nkind = \"kill\"\n"));
         assert!(wrong.starts_with("x.toml:13: ") && wrong.contains("\"target\""), "{wrong}");
-        let wrong = error(&format!("{SMALL}\n[[faults]]\nkind = \"kill\"\ntarget = \"broker\"\ndown-ms = 9\nby-ms = 3\n"));
+        let wrong =
+            error(&format!("{SMALL}\n[[faults]]\nkind = \"kill\"\ntarget = \"broker\"\ndown-ms = 9\nby-ms = 3\n"));
         assert!(wrong.starts_with("x.toml:13: ") && wrong.contains("\"by-ms\""), "{wrong}");
         assert!(
             error(&SMALL.replace("topic = \"T\"", "topic = \"U\""))

@@ -9,9 +9,11 @@ use std::fmt::{self, Debug};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use seedmq::driver::Tap;
+use seedmq_core::node::{Input, Node, Now, Output};
 use serde::Serialize;
 
-use crate::world::HostId;
+use crate::world::{HostId, World};
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,6 +99,42 @@ impl SharedLog {
     pub fn result(&self) -> (u64, String) {
         let log = self.0.lock().expect("no task panics while it holds the log");
         (log.events(), log.hash())
+    }
+}
+
+/// Puts what goes through the driver of one node into the log.
+#[derive(Debug)]
+pub struct LogTap {
+    world: Arc<World>,
+    host: HostId,
+    log: SharedLog,
+}
+
+impl LogTap {
+    /// A tap for the process on `host`.
+    pub fn new(world: &Arc<World>, host: HostId, log: &SharedLog) -> LogTap {
+        LogTap { world: Arc::clone(world), host, log: log.clone() }
+    }
+    fn record(&self, kind: Kind, what: &(impl Serialize + Debug)) {
+        self.log.record(self.world.now_ns(), self.host, kind, what);
+    }
+}
+
+impl<N: Node> Tap<N> for LogTap
+where
+    N::Command: Serialize + Debug,
+    N::Event: Serialize + Debug,
+{
+    fn input(&mut self, now: &Now, input: &Input<N::Command>) {
+        if !matches!(input, Input::Settle) {
+            self.record(Kind::Input, &(now, input));
+        }
+    }
+    fn output(&mut self, output: &Output<N::Event>) {
+        self.record(Kind::Output, output);
+    }
+    fn settled(&mut self, node: &N) {
+        node.invariants();
     }
 }
 

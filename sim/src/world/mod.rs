@@ -4,7 +4,6 @@
 //! of the entry, so that neither the order in which tasks are polled nor madsim's jitter reaches a node.
 
 mod agenda;
-mod dice;
 mod host;
 mod process;
 
@@ -15,12 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+pub use crate::dice::{Dice, entity};
 pub(crate) use agenda::{Agenda, Due};
-pub use dice::{Dice, entity};
 pub(crate) use host::{Host, Power};
 pub use process::{CpuSpec, Process};
 
-use crate::net::Net;
+use crate::net::{Filter, LinkSpec, Net};
 
 /// A simulated machine: an index into the world's hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -226,6 +225,46 @@ impl World {
         }
     }
 
+    /// How links behave that are not set on their own.
+    pub fn set_links(&self, spec: LinkSpec) {
+        self.lock().net.links.set_default(spec);
+    }
+    /// How one direction between two hosts behaves.
+    pub fn set_link(&self, from: HostId, to: HostId, spec: LinkSpec) {
+        self.lock().net.links.set(from, to, spec);
+    }
+    /// What `from` sends no longer reaches `to`. Cuts of one link add up.
+    pub fn cut_link(&self, from: HostId, to: HostId) {
+        self.lock().net.links.cut(from, to);
+    }
+    /// Takes one cut back.
+    pub fn mend_link(&self, from: HostId, to: HostId) {
+        self.lock().net.links.mend(from, to);
+    }
+    /// Follows frames on all connections from now on, so that filters can be added later.
+    pub fn watch_frames(&self) {
+        self.lock().net.filters.watching = true;
+    }
+    /// Adds a filter.
+    pub fn add_filter(&self, filter: Filter) {
+        self.lock().net.filters.add(filter);
+    }
+    /// Takes a filter away; how many frames it hit.
+    pub fn remove_filter(&self, id: u64) -> u64 {
+        let mut state = self.lock();
+        state.net.filters.remove(id);
+        state.net.filters.hits.get(&id).copied().unwrap_or_default()
+    }
+    /// How many frames a filter hit so far.
+    pub fn filter_hits(&self, id: u64) -> u64 {
+        self.lock().net.filters.hits.get(&id).copied().unwrap_or_default()
+    }
+    /// Segments delivered, resets sent, connections not over.
+    pub fn net_counts(&self) -> (u64, u64, u64) {
+        let state = self.lock();
+        (state.net.segments, state.net.resets, state.net.open_conns() as u64)
+    }
+
     /// Whether a host has a running process.
     pub fn is_up(&self, host: HostId) -> bool {
         self.lock().host(host).power == Power::Up
@@ -258,3 +297,14 @@ impl Future for Sleep {
         Poll::Pending
     }
 }
+
+/// Runs a future in a fresh world on this thread. `seed` is the root of the world's draws; `executor` shuffles the order in
+/// which madsim polls ready tasks, which must not matter.
+pub fn run<F: Future>(seed: u64, executor: u64, body: impl FnOnce(Arc<World>) -> F) -> F::Output {
+    let runtime = madsim::runtime::Runtime::with_seed_and_config(executor, madsim::Config::default());
+    runtime.add_simulator::<World>();
+    runtime.block_on(async { body(World::current(seed)).await })
+}
+
+#[cfg(test)]
+mod tests;
