@@ -17,7 +17,12 @@ use super::inbox::Delivery;
 use super::{Limits, SlowDisk, World};
 
 /// Jobs grouped by key: the jobs of one key run one after the other, those of different keys side by side.
-struct Keyed<K, J>(RefCell<KeyedState<K, J>>);
+struct Keyed<K, J> {
+    state: RefCell<KeyedState<K, J>>,
+    /// Take the key that was asked for last. For syncs: the log, which is synced again and again and holds at most one lane,
+    /// never waits behind thousands of queue files; those share the other lanes.
+    newest_first: bool,
+}
 
 struct KeyedState<K, J> {
     /// Every key that has jobs waiting or running.
@@ -34,17 +39,13 @@ struct Waiting<J> {
 }
 
 impl<K: Ord + Clone, J> Keyed<K, J> {
-    fn new() -> Rc<Self> {
-        Rc::new(Keyed(RefCell::new(KeyedState {
-            keys: BTreeMap::new(),
-            ready: VecDeque::new(),
-            idle: VecDeque::new(),
-            over: false,
-        })))
+    fn new(newest_first: bool) -> Rc<Self> {
+        let state = KeyedState { keys: BTreeMap::new(), ready: VecDeque::new(), idle: VecDeque::new(), over: false };
+        Rc::new(Keyed { state: RefCell::new(state), newest_first })
     }
 
     fn push(&self, key: K, job: J) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         let waiting = state.keys.entry(key.clone()).or_insert(Waiting { running: false, jobs: Vec::new() });
         waiting.jobs.push(job);
         if !waiting.running && waiting.jobs.len() == 1 {
@@ -55,14 +56,15 @@ impl<K: Ord + Clone, J> Keyed<K, J> {
         }
     }
 
-    /// All jobs of the key that waits longest; `None` when it is over. The lane must call [`Keyed::done`] for it.
+    /// All jobs of one key; `None` when it is over. The lane must call [`Keyed::done`] for it.
     async fn take(&self) -> Option<(K, Vec<J>)> {
         poll_fn(|cx| {
-            let state = &mut *self.0.borrow_mut();
+            let state = &mut *self.state.borrow_mut();
             if state.over {
                 return Poll::Ready(None);
             }
-            let Some(key) = state.ready.pop_front() else {
+            let next = if self.newest_first { state.ready.pop_back() } else { state.ready.pop_front() };
+            let Some(key) = next else {
                 state.idle.push_back(cx.waker().clone());
                 return Poll::Pending;
             };
@@ -75,7 +77,7 @@ impl<K: Ord + Clone, J> Keyed<K, J> {
     }
 
     fn done(&self, key: K) {
-        let state = &mut *self.0.borrow_mut();
+        let state = &mut *self.state.borrow_mut();
         let waiting = state.keys.get_mut(&key).expect("a running key is known");
         assert!(waiting.running, "only a lane that took a key gives it back");
         waiting.running = false;
@@ -90,7 +92,7 @@ impl<K: Ord + Clone, J> Keyed<K, J> {
     }
 
     fn end(&self) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state.borrow_mut();
         state.over = true;
         state.idle.drain(..).for_each(Waker::wake);
     }
@@ -118,7 +120,8 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Starts the lanes; what they finish goes to `inbox`.
     pub(super) fn start<W: World, C: 'static>(world: &W, limits: &Limits, inbox: &mpsc::Sender<Delivery<C>>) -> Lanes {
-        let lanes = Lanes { syncs: Keyed::new(), fetches: Keyed::new(), paths: Keyed::new() };
+        let lanes = Lanes { syncs: Keyed::new(true), fetches: Keyed::new(false), paths: Keyed::new(false) };
+        assert!(limits.lanes >= 2, "one lane may be held by the log for good");
         for _ in 0..limits.lanes {
             world.spawn(sync_lane(world.clone(), Rc::clone(&lanes.syncs), inbox.clone()));
             world.spawn(fetch_lane(world.clone(), Rc::clone(&lanes.fetches), inbox.clone()));
@@ -220,7 +223,7 @@ mod tests {
 
     #[test]
     fn jobs_of_a_running_key_wait_and_then_come_together() {
-        let queue = Keyed::new();
+        let queue = Keyed::new(false);
         queue.push(1, 10);
         queue.push(1, 11);
         queue.push(2, 20);
@@ -234,6 +237,16 @@ mod tests {
         queue.done(1);
         queue.done(2);
         assert_eq!(taken(&queue), None);
-        assert!(queue.0.borrow().keys.is_empty(), "an idle key is forgotten");
+        assert!(queue.state.borrow().keys.is_empty(), "an idle key is forgotten");
+    }
+
+    #[test]
+    fn the_newest_sync_goes_first() {
+        let queue = Keyed::new(true);
+        (0..100).for_each(|file| queue.push(file, file));
+        queue.push(7, 0);
+        queue.push(1000, 0);
+        assert_eq!(taken(&queue), Some((1000, vec![0])));
+        assert_eq!(taken(&queue), Some((99, vec![99])));
     }
 }

@@ -157,7 +157,7 @@ pub struct Limits {
     pub unsent_max: usize,
     /// Inputs in one batch.
     pub batch: usize,
-    /// Disk operations of one kind that run side by side, each on a file of its own.
+    /// Disk operations of one kind that run side by side, each on a file of its own; at least 2.
     pub lanes: usize,
 }
 
@@ -171,7 +171,7 @@ impl Default for Limits {
             unsent_high: 8 << 20,
             unsent_max: 512 << 20,
             batch: 256,
-            lanes: 3,
+            lanes: 2,
         }
     }
 }

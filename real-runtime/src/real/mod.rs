@@ -3,6 +3,7 @@
 //! Invariant: everything of a node lives on one thread and one current-thread runtime; only waiting for the disk happens
 //! on other threads.
 
+pub mod disk;
 mod net;
 
 use std::future::Future;
