@@ -1,1 +1,326 @@
-//! Under construction.
+//! The broker: takes messages into its store, hands them to consumers, knows its clients and its topics, and tells the name
+//! servers about itself.
+//!
+//! Invariant: a message is acknowledged once and only after the mark that the flush policy demands has passed it; a pull is
+//! answered, held or waiting for the disk; a change of topics or groups is confirmed only after its file is in place.
+//!
+//! One file a concern: the tables (`topics`, `groups`, `offsets`, `locks`, `clients`, `hold`, `pending`) take what they need
+//! and return values; the request files turn frames into calls of the tables and values into answers; `life` is the way
+//! from start to stop.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::Calls;
+use crate::message::ids::UniqueIds;
+use crate::node::{Addr, ConnId, Cx, DiskAsk, Input, Instant, Node};
+use crate::store::{Arrival, Store};
+use crate::wire::codes::response;
+use crate::wire::group::SubscriptionGroupWrapper;
+use crate::wire::{Frame, json};
+
+mod admin;
+pub mod clients;
+pub mod config;
+pub mod dispatch;
+mod filter;
+pub mod groups;
+mod heartbeat;
+pub mod hold;
+mod life;
+mod load;
+pub mod locks;
+pub mod names;
+mod offset_requests;
+pub mod offsets;
+pub mod pending;
+pub mod persist;
+mod properties;
+pub mod pull;
+mod query;
+pub mod registration;
+mod runtime_info;
+mod send;
+pub mod stats;
+pub mod topics;
+
+pub use config::{BrokerConfig, PropertyError};
+
+use clients::Clients;
+use dispatch::Fault;
+use groups::Groups;
+use hold::PullHold;
+use life::{Alarms, Phase};
+use locks::QueueLocks;
+use offsets::Offsets;
+use pending::PendingAcks;
+use persist::ConfigFile;
+use registration::{CallTag, Registration};
+use stats::BrokerStats;
+use topics::{Topics, TopicsFile};
+
+/// What the owner of a broker asks.
+#[derive(Clone, Debug, Serialize)]
+pub enum BrokerCommand {
+    /// These are the name servers from now on.
+    NameServers(Vec<Addr>),
+}
+
+/// What a broker tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum BrokerEvent {
+    /// The store is being recovered: bytes scanned and in all.
+    Recovering {
+        /// Scanned.
+        done: u64,
+        /// In all, as far as known.
+        total: u64,
+    },
+    /// Requests are taken from here on.
+    Ready,
+    /// A name server has the topics of this broker.
+    Registered {
+        /// Which.
+        name_server: Addr,
+    },
+    /// A client said nothing for too long; its connection is closed.
+    Expired(ConnId),
+    /// The store cannot be opened: why, and the cure. The broker does nothing more.
+    Refused(String),
+    /// Something the operator should read.
+    Notice(String),
+}
+
+/// One connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    addr: SocketAddr,
+    /// It came in on the port that serves no pulls.
+    fast: bool,
+    /// This broker made it.
+    dialled: bool,
+    /// When it last carried a frame from the peer.
+    last: Instant,
+}
+
+/// The files that are replaced as a whole.
+#[derive(Debug)]
+struct Files {
+    topics: ConfigFile,
+    groups: ConfigFile,
+    offsets: ConfigFile,
+    overrides: ConfigFile,
+}
+
+/// A broker. See the module.
+pub struct Broker {
+    config: BrokerConfig,
+    phase: Phase,
+    store: Store,
+    store_host: SocketAddr,
+    unique_ids: UniqueIds,
+    topics: Topics,
+    groups: Groups,
+    offsets: Offsets,
+    locks: QueueLocks,
+    clients: Clients,
+    hold: PullHold,
+    /// Requests whose records are being read from the disk, by the store's ticket.
+    cold: BTreeMap<u64, Vec<dispatch::Waiting>>,
+    pending: PendingAcks,
+    /// Sends that wait for their topic to reach the disk.
+    deferred: Vec<send::Deferred>,
+    deferred_bytes: usize,
+    /// Answers to changes that wait for a file.
+    confirmations: Vec<admin::Confirmation>,
+    /// Requests that were passed on to a client.
+    forwarded: admin::Forwarded,
+    registration: Registration,
+    calls: Calls<CallTag>,
+    files: Files,
+    /// Properties that were changed by request, in Java's names.
+    overrides: BTreeMap<String, String>,
+    overrides_version: u64,
+    conns: BTreeMap<ConnId, Peer>,
+    stats: BrokerStats,
+    /// What a Java broker has delivered of its delayed messages.
+    delay_offsets: Option<persist::DelayOffsetsFile>,
+    alarms: Alarms,
+    asks: Vec<DiskAsk>,
+    arrivals: Vec<Arrival>,
+    /// Counts batches of inputs.
+    batch: u64,
+    opaque: i32,
+}
+
+impl Broker {
+    /// A broker that has not started.
+    pub fn new(config: BrokerConfig) -> Broker {
+        let ip = config.ip.parse().expect("the configuration was checked");
+        Broker {
+            phase: Phase::New,
+            store: Store::new(config.store.clone()),
+            store_host: SocketAddr::new(ip, config.port),
+            unique_ids: UniqueIds::new(ip, u32::from(config.port)),
+            topics: Topics::load(TopicsFile::default()).0,
+            groups: Groups::load(SubscriptionGroupWrapper::default()).0,
+            offsets: Offsets::default(),
+            locks: QueueLocks::default(),
+            clients: Clients::default(),
+            hold: PullHold::new(config.held_pulls_max),
+            cold: BTreeMap::new(),
+            pending: PendingAcks::new(config.pending_ack_bytes_max),
+            deferred: Vec::new(),
+            deferred_bytes: 0,
+            confirmations: Vec::new(),
+            forwarded: admin::Forwarded::default(),
+            registration: Registration::default(),
+            calls: Calls::new(),
+            files: Files {
+                topics: ConfigFile::new(persist::TOPICS),
+                groups: ConfigFile::new(persist::GROUPS),
+                offsets: ConfigFile::new(persist::OFFSETS),
+                overrides: ConfigFile::new(persist::OVERRIDES),
+            },
+            overrides: BTreeMap::new(),
+            overrides_version: 0,
+            conns: BTreeMap::new(),
+            stats: BrokerStats::default(),
+            delay_offsets: None,
+            alarms: Alarms::default(),
+            asks: Vec::new(),
+            arrivals: Vec::new(),
+            batch: 0,
+            opaque: 0,
+            config,
+        }
+    }
+
+    /// The address of a connection's other end, as Java prints it.
+    fn peer_text(&self, conn: ConnId) -> String {
+        self.peer_of(conn).to_string()
+    }
+    /// The address of a connection's other end; of this broker when the connection is gone.
+    fn peer_of(&self, conn: ConnId) -> SocketAddr {
+        self.conns.get(&conn).map_or(self.store_host, |peer| peer.addr)
+    }
+    fn is_fast_port(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|peer| peer.fast)
+    }
+    fn next_opaque(&mut self) -> i32 {
+        self.opaque = self.opaque.wrapping_add(1) & i32::MAX;
+        self.opaque
+    }
+    /// The JSON body of a request.
+    fn body_of<T: DeserializeOwned>(&self, frame: &Frame) -> Result<T, Fault> {
+        if frame.body.is_empty() {
+            return Err(Fault::new(response::SYSTEM_ERROR, "the request has no body"));
+        }
+        json::from_slice(&frame.body)
+            .map_err(|error| Fault::new(response::SYSTEM_ERROR, format!("the body cannot be read: {error}")))
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("name", &self.config.name).field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// What white-box oracles and logs may look at.
+impl Broker {
+    /// The settings.
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+    /// Every pull that waits.
+    pub fn held_pulls(&self) -> impl Iterator<Item = &hold::HeldPull> {
+        self.hold.iter()
+    }
+    /// Clients by group.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+    /// Queue locks by group.
+    pub fn queue_locks(&self) -> &QueueLocks {
+        &self.locks
+    }
+    /// Committed offsets by group.
+    pub fn committed_offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+    /// The topics.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+    /// The groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+    /// Answers to sends that wait for the log.
+    pub fn pending_acks(&self) -> &PendingAcks {
+        &self.pending
+    }
+    /// What is known of the name servers.
+    pub fn registration(&self) -> &Registration {
+        &self.registration
+    }
+    /// Whether requests are taken.
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+}
+
+impl Node for Broker {
+    type Command = BrokerCommand;
+    type Event = BrokerEvent;
+
+    fn step(&mut self, input: Input<BrokerCommand>, cx: &mut Cx<'_, BrokerEvent>) {
+        match input {
+            Input::Frame { conn, frame } => self.on_frame(conn, frame, cx),
+            Input::Settle => self.on_settle(cx),
+            Input::Wake => self.on_wake(cx),
+            Input::Disk(done) => self.on_disk(done, cx),
+            Input::Start => self.on_start(cx),
+            Input::Opened { conn, dial, peer, local } => self.on_opened(conn, dial, peer, local, cx),
+            Input::DialFailed { dial } => {
+                for (tag, error) in self.calls.dial_failed(dial) {
+                    self.on_call_failed(tag, error, cx);
+                }
+            }
+            Input::Closed { conn } => self.on_closed(conn, cx),
+            Input::Command(BrokerCommand::NameServers(servers)) => self.set_name_servers(servers, cx),
+            Input::Stop => self.on_stop(cx),
+        }
+        cx.out.0.extend(self.asks.drain(..).map(crate::node::Output::Disk));
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.next_alarm()
+    }
+
+    fn invariants(&self) {
+        self.topics.invariants();
+        self.offsets.invariants();
+        self.clients.invariants();
+        self.hold.invariants();
+        self.pending.invariants();
+        self.calls.invariants();
+        self.store.invariants();
+        assert!(self.asks.is_empty(), "what the store asks for leaves with the step that asked");
+        let dialled_are_no_clients =
+            self.conns.iter().all(|(conn, peer)| !peer.dialled || !self.clients.is_known(*conn));
+        assert!(dialled_are_no_clients, "a connection that the broker made is no client");
+        let waiting: usize = self.cold.values().map(Vec::len).sum();
+        assert!(waiting <= self.config.cold_reads_max, "pulls that wait for the disk are bounded");
+        assert_eq!(self.deferred.is_empty(), self.deferred_bytes == 0, "the bytes of waiting sends are counted");
+    }
+}

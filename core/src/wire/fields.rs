@@ -56,6 +56,10 @@ impl Fields {
     pub fn len(&self) -> usize {
         self.ends.len()
     }
+    /// Bytes of all names and values.
+    pub fn text_len(&self) -> usize {
+        self.text.len()
+    }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

@@ -1,0 +1,300 @@
+//! Telling every name server who this broker is and which topics it has (Java `BrokerOuterAPI.registerBrokerAll`).
+//!
+//! Invariant: a name server is believed to know a version of the topic table only after it answered a full registration of
+//! that version on this side of its last failure; until then it gets another one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::config::BrokerConfig;
+use super::topics::Topics;
+use super::{Broker, BrokerEvent};
+use crate::client::CallError;
+use crate::node::{Addr, Cx, Instant};
+use crate::wire::codes::{request, response};
+use crate::wire::json::{self, Style};
+use crate::wire::register::{
+    BrokerHeartbeatHeader, QueryDataVersionHeader, QueryDataVersionResponseHeader, RegisterBrokerBody,
+    RegisterBrokerHeader, TopicConfigSerializeWrapper, UnregisterBrokerHeader,
+};
+use crate::wire::{Frame, Header};
+
+/// Pause after a registration that failed. Java waits for its next period; a route should not be missing that long.
+const RETRY: Duration = Duration::from_secs(5);
+/// Patience with the name servers at the end.
+pub const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a call to a name server was for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallTag {
+    /// REGISTER_BROKER with this version of the topic table.
+    Register(Addr, u64),
+    /// QUERY_DATA_VERSION while it was thought to know this version.
+    QueryVersion(Addr, u64),
+    /// BROKER_HEARTBEAT.
+    Heartbeat,
+    /// UNREGISTER_BROKER.
+    Unregister,
+}
+
+/// One name server, as the broker sees it.
+#[derive(Clone, Debug)]
+struct Server {
+    /// The version of the topic table that it is known to have.
+    known: Option<u64>,
+    /// A registration or query is under way.
+    asked: bool,
+    /// When it is to be asked again although nothing changed.
+    due: Instant,
+    /// Nothing is sent before: after a failure, or soon after the last registration of a large table.
+    not_before: Instant,
+}
+
+/// All name servers.
+#[derive(Debug, Default)]
+pub struct Registration {
+    servers: BTreeMap<Addr, Server>,
+    heartbeat_due: Instant,
+}
+
+/// What a name server is to be asked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Register,
+    QueryVersion,
+}
+
+impl Registration {
+    /// Replaces the set of name servers. Returns those that are new to forget this broker: they left the set.
+    pub fn set_servers(&mut self, servers: &[Addr], now: Instant) -> Vec<Addr> {
+        let gone: Vec<Addr> = self.servers.keys().filter(|addr| !servers.contains(addr)).cloned().collect();
+        self.servers.retain(|addr, _| servers.contains(addr));
+        for addr in servers {
+            let new = Server { known: None, asked: false, due: now, not_before: now };
+            self.servers.entry(addr.clone()).or_insert(new);
+        }
+        gone
+    }
+    /// The name servers.
+    pub fn servers(&self) -> impl Iterator<Item = &Addr> {
+        self.servers.keys()
+    }
+    /// Whether a name server is known to have this version of the topic table.
+    pub fn knows(&self, server: &str, version: u64) -> bool {
+        self.servers.get(server).is_some_and(|server| server.known == Some(version))
+    }
+    /// When something is due, given the version of the topic table.
+    pub fn wake_at(&self, version: u64) -> Option<Instant> {
+        let due = |server: &Server| if server.known == Some(version) { server.due } else { server.not_before };
+        self.servers.values().filter(|server| !server.asked).map(due).min()
+    }
+
+    fn asks(&mut self, version: u64, now: Instant, period: Duration) -> Vec<(Addr, Ask)> {
+        let mut asks = Vec::new();
+        for (addr, server) in &mut self.servers {
+            let current = server.known == Some(version);
+            let due = if current { server.due } else { server.not_before };
+            if server.asked || due > now {
+                continue;
+            }
+            server.asked = true;
+            server.due = now + period;
+            asks.push((addr.clone(), if current { Ask::QueryVersion } else { Ask::Register }));
+        }
+        asks
+    }
+    fn answered(&mut self, addr: &Addr, known: Option<u64>, not_before: Instant) {
+        let Some(server) = self.servers.get_mut(addr) else { return };
+        assert!(server.asked, "an answer follows a question");
+        server.asked = false;
+        server.known = known;
+        server.not_before = not_before;
+    }
+}
+
+impl Broker {
+    /// Asks every name server that is due.
+    pub(super) fn register(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
+        let now = cx.now.mono;
+        let period = Duration::from_millis(self.config.register_ms.clamp(10_000, 60_000));
+        let version = self.topics.version();
+        let asks = self.registration.asks(version, now, period);
+        let full = asks.iter().any(|(_, ask)| *ask == Ask::Register).then(|| registration(&self.config, &self.topics));
+        let deadline = now + Duration::from_millis(self.config.register_timeout_ms);
+        for (addr, ask) in asks {
+            let (frame, tag) = match (ask, &full) {
+                (Ask::Register, Some(full)) => (full.clone(), CallTag::Register(addr.clone(), version)),
+                _ => (version_query(&self.config, &self.topics), CallTag::QueryVersion(addr.clone(), version)),
+            };
+            self.calls.call(now, &addr, frame, deadline, tag, cx.out);
+        }
+        self.beat(cx);
+    }
+
+    /// The short heartbeat of brokers whose slaves may act as master.
+    fn beat(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
+        let now = cx.now.mono;
+        if !self.config.acting_master || self.registration.heartbeat_due > now {
+            return;
+        }
+        self.registration.heartbeat_due = now + Duration::from_millis(self.config.heartbeat_ms);
+        let header = BrokerHeartbeatHeader {
+            cluster_name: self.config.cluster.clone(),
+            broker_addr: self.config.address(),
+            broker_name: self.config.name.clone(),
+            broker_id: Some(self.config.id),
+            ..BrokerHeartbeatHeader::default()
+        };
+        let servers: Vec<Addr> = self.registration.servers().cloned().collect();
+        for addr in servers {
+            let frame = Frame::request(request::BROKER_HEARTBEAT).with_header(&header);
+            self.calls.call(now, &addr, frame, now + Duration::from_secs(1), CallTag::Heartbeat, cx.out);
+        }
+    }
+
+    /// When [`Broker::register`] has something to do.
+    pub(super) fn register_at(&self) -> Option<Instant> {
+        let beat = (self.config.acting_master && self.registration.servers().next().is_some())
+            .then_some(self.registration.heartbeat_due);
+        self.registration.wake_at(self.topics.version()).into_iter().chain(beat).min()
+    }
+
+    pub(super) fn on_call_answered(&mut self, tag: CallTag, frame: &Frame, cx: &mut Cx<'_, BrokerEvent>) {
+        let now = cx.now.mono;
+        match tag {
+            CallTag::Register(addr, version) if frame.code == response::SUCCESS => {
+                // A large table is not sent again and again while topics are being created by the hundred.
+                let pause = Duration::from_millis(self.topics.len() as u64 / 10);
+                self.registration.answered(&addr, Some(version), now + pause);
+                cx.out.event(BrokerEvent::Registered { name_server: addr });
+            }
+            CallTag::Register(addr, _) => {
+                let text = frame.remark.as_deref().unwrap_or("no reason given");
+                cx.out.event(BrokerEvent::Notice(format!("name server {addr} refused the registration: {text}")));
+                self.registration.answered(&addr, None, now + RETRY);
+            }
+            CallTag::QueryVersion(addr, version) => {
+                let header = QueryDataVersionResponseHeader::read(&frame.fields);
+                let current = frame.code == response::SUCCESS && header.is_ok_and(|header| !header.changed);
+                self.registration.answered(&addr, current.then_some(version), now);
+            }
+            CallTag::Heartbeat | CallTag::Unregister => {}
+        }
+    }
+
+    pub(super) fn on_call_failed(&mut self, tag: CallTag, _error: CallError, cx: &mut Cx<'_, BrokerEvent>) {
+        match tag {
+            CallTag::Register(addr, _) | CallTag::QueryVersion(addr, _) => {
+                crate::sometimes!("registration with a name server failed");
+                self.registration.answered(&addr, None, cx.now.mono + RETRY);
+            }
+            CallTag::Heartbeat | CallTag::Unregister => {}
+        }
+    }
+
+    /// The owner names other name servers.
+    pub(super) fn set_name_servers(&mut self, servers: Vec<Addr>, cx: &mut Cx<'_, BrokerEvent>) {
+        let gone = self.registration.set_servers(&servers, cx.now.mono);
+        self.config.name_servers = servers;
+        self.unregister(&gone, cx);
+    }
+
+    /// Takes leave of some name servers.
+    pub(super) fn unregister(&mut self, servers: &[Addr], cx: &mut Cx<'_, BrokerEvent>) {
+        let header = UnregisterBrokerHeader {
+            broker_name: self.config.name.clone(),
+            broker_addr: self.config.address(),
+            cluster_name: self.config.cluster.clone(),
+            broker_id: self.config.id,
+        };
+        let now = cx.now.mono;
+        for addr in servers {
+            let frame = Frame::request(request::UNREGISTER_BROKER).with_header(&header);
+            self.calls.call(now, addr, frame, now + UNREGISTER_TIMEOUT, CallTag::Unregister, cx.out);
+        }
+    }
+}
+
+/// REGISTER_BROKER with all topics.
+fn registration(config: &BrokerConfig, topics: &Topics) -> Frame {
+    let mut topic_config_table = topics.configs();
+    for topic in topic_config_table.values_mut() {
+        topic.perm &= config.permission | super::topics::PERM_INHERIT;
+    }
+    let body = RegisterBrokerBody {
+        topic_config_serialize_wrapper: TopicConfigSerializeWrapper {
+            data_version: Some(topics.data_version().clone()),
+            topic_config_table,
+            ..TopicConfigSerializeWrapper::default()
+        },
+        ..RegisterBrokerBody::default()
+    };
+    let (bytes, crc) = body.encode(config.compressed_register);
+    let header = RegisterBrokerHeader {
+        broker_name: config.name.clone(),
+        broker_addr: config.address(),
+        cluster_name: config.cluster.clone(),
+        ha_server_addr: config.ha_address(),
+        broker_id: config.id,
+        heartbeat_timeout_millis: config.acting_master.then_some(10_000),
+        enable_acting_master: Some(config.acting_master),
+        compressed: config.compressed_register,
+        body_crc32: Some(crc),
+        zone_name: None,
+    };
+    Frame::request(request::REGISTER_BROKER).with_header(&header).with_body(bytes)
+}
+
+/// QUERY_DATA_VERSION.
+fn version_query(config: &BrokerConfig, topics: &Topics) -> Frame {
+    let header = QueryDataVersionHeader {
+        broker_name: config.name.clone(),
+        broker_addr: config.address(),
+        cluster_name: config.cluster.clone(),
+        broker_id: config.id,
+    };
+    let body = json::to_vec(topics.data_version(), Style::Fastjson);
+    Frame::request(request::QUERY_DATA_VERSION).with_header(&header).with_body(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    fn at(secs: u64) -> Instant {
+        Instant(secs * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_full_registration_then_queries_then_a_full_one_on_change() {
+        let mut registration = Registration::default();
+        let addr: Addr = "a:9876".into();
+        assert!(registration.set_servers(&[addr.clone()], at(0)).is_empty());
+        assert_eq!(registration.asks(1, at(0), PERIOD), [(addr.clone(), Ask::Register)]);
+        assert_eq!(registration.asks(2, at(1), PERIOD), [], "one question at a time");
+        registration.answered(&addr, Some(1), at(1));
+        assert_eq!(registration.wake_at(1), Some(at(30)));
+        assert_eq!(registration.wake_at(2), Some(at(1)), "a change is told at once");
+        assert_eq!(registration.asks(1, at(29), PERIOD), []);
+        assert_eq!(registration.asks(1, at(30), PERIOD), [(addr.clone(), Ask::QueryVersion)]);
+        registration.answered(&addr, None, at(30));
+        assert_eq!(registration.asks(1, at(30), PERIOD), [(addr.clone(), Ask::Register)]);
+        registration.answered(&addr, None, at(36));
+        assert_eq!(registration.asks(1, at(35), PERIOD), [], "a pause after a failure");
+        assert_eq!(registration.asks(1, at(36), PERIOD), [(addr, Ask::Register)]);
+    }
+
+    #[test]
+    fn servers_come_and_go() {
+        let mut registration = Registration::default();
+        let (a, b): (Addr, Addr) = ("a:1".into(), "b:1".into());
+        registration.set_servers(&[a.clone()], at(0));
+        registration.asks(1, at(0), PERIOD);
+        assert_eq!(registration.set_servers(&[b.clone()], at(1)), [a.clone()]);
+        registration.answered(&a, Some(1), at(1));
+        assert!(!registration.knows("a:1", 1), "an answer that comes too late changes nothing");
+        assert_eq!(registration.asks(1, at(1), PERIOD), [(b, Ask::Register)]);
+    }
+}
