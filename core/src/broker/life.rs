@@ -11,6 +11,7 @@ use super::groups::Groups;
 use super::load::{FETCHES_FROM, Loading};
 use super::offsets::Offsets;
 use super::persist::{self, ConfigFile};
+use super::registration::UNREGISTER_TIMEOUT;
 use super::stats::{self, BrokerStats};
 use super::topics::{PERM_READ, PERM_WRITE, QUEUES_MAX, Topics, TopicsFile};
 use super::{Broker, BrokerEvent, Peer, names};
@@ -42,6 +43,9 @@ pub(super) enum Phase {
     Recovering,
     Serving,
     Stopping {
+        /// Name servers that have not answered by then are left without goodbye.
+        leave_by: Instant,
+        /// The end comes then, whatever is left to save.
         until: Instant,
     },
     Stopped,
@@ -459,7 +463,10 @@ impl Broker {
         match &self.phase {
             Phase::New | Phase::Loading(_) | Phase::Stopped | Phase::Refused => return None,
             Phase::Recovering => {}
-            Phase::Stopping { until } => next[3] = Some(*until),
+            Phase::Stopping { leave_by, until } => {
+                next[3] = Some(*until);
+                next[4] = (self.calls.in_flight() > 0 && !self.left).then_some(*leave_by);
+            }
             Phase::Serving => {
                 let alarms = &self.alarms;
                 next[3] = [alarms.offsets, alarms.hold, alarms.clients, alarms.sample].into_iter().min();
@@ -474,7 +481,8 @@ impl Broker {
         match self.phase {
             Phase::Serving => {
                 self.release_held(cx);
-                self.phase = Phase::Stopping { until: cx.now.mono + STOP_PATIENCE };
+                let now = cx.now.mono;
+                self.phase = Phase::Stopping { leave_by: now + UNREGISTER_TIMEOUT, until: now + STOP_PATIENCE };
                 let servers: Vec<Addr> = self.registration.servers().cloned().collect();
                 self.unregister(&servers, cx);
                 self.files.offsets.want(self.offsets.version());
@@ -491,11 +499,12 @@ impl Broker {
     }
 
     fn go_on_stopping(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
-        let Phase::Stopping { until } = self.phase else { return };
+        let Phase::Stopping { leave_by, until } = self.phase else { return };
+        self.left = self.calls.in_flight() == 0 || cx.now.mono >= leave_by;
         let files = &self.files;
         let saved =
             [&files.topics, &files.groups, &files.offsets, &files.overrides].iter().all(|file| file.is_settled());
-        let done = saved && self.store.stopped() && self.calls.in_flight() == 0;
+        let done = saved && self.store.stopped() && self.left;
         if !done && cx.now.mono < until {
             return;
         }

@@ -150,6 +150,8 @@ pub struct Broker {
     /// What a Java broker has delivered of its delayed messages.
     delay_offsets: Option<persist::DelayOffsetsFile>,
     alarms: Alarms,
+    /// At the end: the name servers know, or were given up.
+    left: bool,
     asks: Vec<DiskAsk>,
     arrivals: Vec<Arrival>,
     /// Counts batches of inputs.
@@ -192,6 +194,7 @@ impl Broker {
             stats: BrokerStats::default(),
             delay_offsets: None,
             alarms: Alarms::default(),
+            left: false,
             asks: Vec::new(),
             arrivals: Vec::new(),
             batch: 0,

@@ -28,13 +28,23 @@ pub const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallTag {
     /// REGISTER_BROKER with this version of the topic table.
-    Register(Addr, u64),
+    Register(Asked),
     /// QUERY_DATA_VERSION while it was thought to know this version.
-    QueryVersion(Addr, u64),
+    QueryVersion(Asked),
     /// BROKER_HEARTBEAT.
     Heartbeat,
     /// UNREGISTER_BROKER.
     Unregister,
+}
+
+/// A question to a name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    server: Addr,
+    /// Version of the topic table.
+    version: u64,
+    /// Number of the question: a name server that left and came back may still answer an old one.
+    number: u64,
 }
 
 /// One name server, as the broker sees it.
@@ -42,8 +52,8 @@ pub enum CallTag {
 struct Server {
     /// The version of the topic table that it is known to have.
     known: Option<u64>,
-    /// A registration or query is under way.
-    asked: bool,
+    /// Number of the registration or query that is under way.
+    asked: Option<u64>,
     /// When it is to be asked again although nothing changed.
     due: Instant,
     /// Nothing is sent before: after a failure, or soon after the last registration of a large table.
@@ -54,6 +64,7 @@ struct Server {
 #[derive(Debug, Default)]
 pub struct Registration {
     servers: BTreeMap<Addr, Server>,
+    questions: u64,
     heartbeat_due: Instant,
 }
 
@@ -70,7 +81,7 @@ impl Registration {
         let gone: Vec<Addr> = self.servers.keys().filter(|addr| !servers.contains(addr)).cloned().collect();
         self.servers.retain(|addr, _| servers.contains(addr));
         for addr in servers {
-            let new = Server { known: None, asked: false, due: now, not_before: now };
+            let new = Server { known: None, asked: None, due: now, not_before: now };
             self.servers.entry(addr.clone()).or_insert(new);
         }
         gone
@@ -86,28 +97,34 @@ impl Registration {
     /// When something is due, given the version of the topic table.
     pub fn wake_at(&self, version: u64) -> Option<Instant> {
         let due = |server: &Server| if server.known == Some(version) { server.due } else { server.not_before };
-        self.servers.values().filter(|server| !server.asked).map(due).min()
+        self.servers.values().filter(|server| server.asked.is_none()).map(due).min()
     }
 
-    fn asks(&mut self, version: u64, now: Instant, period: Duration) -> Vec<(Addr, Ask)> {
+    fn asks(&mut self, version: u64, now: Instant, period: Duration) -> Vec<(Asked, Ask)> {
         let mut asks = Vec::new();
         for (addr, server) in &mut self.servers {
             let current = server.known == Some(version);
             let due = if current { server.due } else { server.not_before };
-            if server.asked || due > now {
+            if server.asked.is_some() || due > now {
                 continue;
             }
-            server.asked = true;
+            self.questions += 1;
+            server.asked = Some(self.questions);
             server.due = now + period;
-            asks.push((addr.clone(), if current { Ask::QueryVersion } else { Ask::Register }));
+            let asked = Asked { server: addr.clone(), version, number: self.questions };
+            asks.push((asked, if current { Ask::QueryVersion } else { Ask::Register }));
         }
         asks
     }
-    fn answered(&mut self, addr: &Addr, known: Option<u64>, not_before: Instant) {
-        let Some(server) = self.servers.get_mut(addr) else { return };
-        assert!(server.asked, "an answer follows a question");
-        server.asked = false;
-        server.known = known;
+    /// A question ended: the name server is known to have the version that it was about, or not.
+    fn answered(&mut self, asked: &Asked, knows: bool, not_before: Instant) {
+        assert!(asked.number <= self.questions, "an answer follows a question");
+        let Some(server) = self.servers.get_mut(&asked.server) else { return };
+        if server.asked != Some(asked.number) {
+            return;
+        }
+        server.asked = None;
+        server.known = knows.then_some(asked.version);
         server.not_before = not_before;
     }
 }
@@ -121,10 +138,11 @@ impl Broker {
         let asks = self.registration.asks(version, now, period);
         let full = asks.iter().any(|(_, ask)| *ask == Ask::Register).then(|| registration(&self.config, &self.topics));
         let deadline = now + Duration::from_millis(self.config.register_timeout_ms);
-        for (addr, ask) in asks {
+        for (asked, ask) in asks {
+            let addr = asked.server.clone();
             let (frame, tag) = match (ask, &full) {
-                (Ask::Register, Some(full)) => (full.clone(), CallTag::Register(addr.clone(), version)),
-                _ => (version_query(&self.config, &self.topics), CallTag::QueryVersion(addr.clone(), version)),
+                (Ask::Register, Some(full)) => (full.clone(), CallTag::Register(asked)),
+                _ => (version_query(&self.config, &self.topics), CallTag::QueryVersion(asked)),
             };
             self.calls.call(now, &addr, frame, deadline, tag, cx.out);
         }
@@ -162,21 +180,22 @@ impl Broker {
     pub(super) fn on_call_answered(&mut self, tag: CallTag, frame: &Frame, cx: &mut Cx<'_, BrokerEvent>) {
         let now = cx.now.mono;
         match tag {
-            CallTag::Register(addr, version) if frame.code == response::SUCCESS => {
+            CallTag::Register(asked) if frame.code == response::SUCCESS => {
                 // A large table is not sent again and again while topics are being created by the hundred.
                 let pause = Duration::from_millis(self.topics.len() as u64 / 10);
-                self.registration.answered(&addr, Some(version), now + pause);
-                cx.out.event(BrokerEvent::Registered { name_server: addr });
+                self.registration.answered(&asked, true, now + pause);
+                cx.out.event(BrokerEvent::Registered { name_server: asked.server });
             }
-            CallTag::Register(addr, _) => {
+            CallTag::Register(asked) => {
                 let text = frame.remark.as_deref().unwrap_or("no reason given");
-                cx.out.event(BrokerEvent::Notice(format!("name server {addr} refused the registration: {text}")));
-                self.registration.answered(&addr, None, now + RETRY);
+                let notice = format!("name server {} refused the registration: {text}", asked.server);
+                cx.out.event(BrokerEvent::Notice(notice));
+                self.registration.answered(&asked, false, now + RETRY);
             }
-            CallTag::QueryVersion(addr, version) => {
+            CallTag::QueryVersion(asked) => {
                 let header = QueryDataVersionResponseHeader::read(&frame.fields);
                 let current = frame.code == response::SUCCESS && header.is_ok_and(|header| !header.changed);
-                self.registration.answered(&addr, current.then_some(version), now);
+                self.registration.answered(&asked, current, now);
             }
             CallTag::Heartbeat | CallTag::Unregister => {}
         }
@@ -184,9 +203,9 @@ impl Broker {
 
     pub(super) fn on_call_failed(&mut self, tag: CallTag, _error: CallError, cx: &mut Cx<'_, BrokerEvent>) {
         match tag {
-            CallTag::Register(addr, _) | CallTag::QueryVersion(addr, _) => {
+            CallTag::Register(asked) | CallTag::QueryVersion(asked) => {
                 crate::sometimes!("registration with a name server failed");
-                self.registration.answered(&addr, None, cx.now.mono + RETRY);
+                self.registration.answered(&asked, false, cx.now.mono + RETRY);
             }
             CallTag::Heartbeat | CallTag::Unregister => {}
         }
@@ -267,34 +286,50 @@ mod tests {
         Instant(secs * 1_000_000_000)
     }
 
-    #[test]
-    fn a_full_registration_then_queries_then_a_full_one_on_change() {
-        let mut registration = Registration::default();
-        let addr: Addr = "a:9876".into();
-        assert!(registration.set_servers(&[addr.clone()], at(0)).is_empty());
-        assert_eq!(registration.asks(1, at(0), PERIOD), [(addr.clone(), Ask::Register)]);
-        assert_eq!(registration.asks(2, at(1), PERIOD), [], "one question at a time");
-        registration.answered(&addr, Some(1), at(1));
-        assert_eq!(registration.wake_at(1), Some(at(30)));
-        assert_eq!(registration.wake_at(2), Some(at(1)), "a change is told at once");
-        assert_eq!(registration.asks(1, at(29), PERIOD), []);
-        assert_eq!(registration.asks(1, at(30), PERIOD), [(addr.clone(), Ask::QueryVersion)]);
-        registration.answered(&addr, None, at(30));
-        assert_eq!(registration.asks(1, at(30), PERIOD), [(addr.clone(), Ask::Register)]);
-        registration.answered(&addr, None, at(36));
-        assert_eq!(registration.asks(1, at(35), PERIOD), [], "a pause after a failure");
-        assert_eq!(registration.asks(1, at(36), PERIOD), [(addr, Ask::Register)]);
+    /// The one question that is due.
+    fn ask(registration: &mut Registration, version: u64, secs: u64) -> Option<(Asked, Ask)> {
+        let mut asks = registration.asks(version, at(secs), PERIOD);
+        assert!(asks.len() <= 1);
+        asks.pop()
     }
 
     #[test]
-    fn servers_come_and_go() {
+    fn a_full_registration_then_queries_then_a_full_one_on_change() {
+        let mut registration = Registration::default();
+        assert!(registration.set_servers(&["a:9876".into()], at(0)).is_empty());
+        let (asked, kind) = ask(&mut registration, 1, 0).unwrap();
+        assert_eq!(kind, Ask::Register);
+        assert_eq!(ask(&mut registration, 2, 1), None, "one question at a time");
+        registration.answered(&asked, true, at(1));
+        assert!(registration.knows("a:9876", 1));
+        assert_eq!(registration.wake_at(1), Some(at(30)));
+        assert_eq!(registration.wake_at(2), Some(at(1)), "a change is told at once");
+        assert_eq!(ask(&mut registration, 1, 29), None);
+        let (asked, kind) = ask(&mut registration, 1, 30).unwrap();
+        assert_eq!(kind, Ask::QueryVersion);
+        registration.answered(&asked, false, at(30));
+        let (asked, kind) = ask(&mut registration, 1, 30).unwrap();
+        assert_eq!(kind, Ask::Register, "it has forgotten us");
+        registration.answered(&asked, false, at(36));
+        assert_eq!(ask(&mut registration, 1, 35), None, "a pause after a failure");
+        assert_eq!(ask(&mut registration, 1, 36).unwrap().1, Ask::Register);
+    }
+
+    #[test]
+    fn servers_come_and_go_and_come_back() {
         let mut registration = Registration::default();
         let (a, b): (Addr, Addr) = ("a:1".into(), "b:1".into());
         registration.set_servers(&[a.clone()], at(0));
-        registration.asks(1, at(0), PERIOD);
+        let (old, _) = ask(&mut registration, 1, 0).unwrap();
         assert_eq!(registration.set_servers(&[b.clone()], at(1)), [a.clone()]);
-        registration.answered(&a, Some(1), at(1));
+        registration.answered(&old, true, at(1));
         assert!(!registration.knows("a:1", 1), "an answer that comes too late changes nothing");
-        assert_eq!(registration.asks(1, at(1), PERIOD), [(b, Ask::Register)]);
+        assert_eq!(ask(&mut registration, 1, 1).unwrap().0.server, b);
+        registration.set_servers(&[a], at(2));
+        let (new, _) = ask(&mut registration, 1, 2).unwrap();
+        registration.answered(&old, true, at(2));
+        assert!(!registration.knows("a:1", 1), "nor does the answer to a question of an earlier time");
+        registration.answered(&new, true, at(2));
+        assert!(registration.knows("a:1", 1));
     }
 }

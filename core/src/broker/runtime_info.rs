@@ -1,7 +1,7 @@
 //! GET_BROKER_RUNTIME_INFO: what `mqadmin brokerStatus` and `clusterList` show.
 //!
 //! Invariant: the keys that tools read have Java's names; a figure that this broker does not have is not made up, but for
-//! the thread pools of Java, which are shown as empty queues.
+//! the thread pools and the timer wheel of Java, which are shown as empty.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,10 @@ use crate::wire::kv::KVTable;
 /// Java's thread pools, whose queues tools ask for.
 const POOLS: [&str; 6] = ["send", "pull", "litePull", "query", "ack", "EndTransaction"];
 
+/// The timer wheel, which this broker does not have: `clusterList` fails without these.
+const TIMER: [&str; 5] =
+    ["timerReadBehind", "timerOffsetBehind", "timerCongestNum", "timerEnqueueTps", "timerDequeueTps"];
+
 impl Broker {
     pub(super) fn on_runtime_info(&mut self, caller: &Caller, cx: &mut Cx<'_, BrokerEvent>) -> Handled {
         let mut table = BTreeMap::new();
@@ -23,6 +27,9 @@ impl Broker {
         self.describe_store(&mut table, cx.disk.usage());
         self.describe_life(&mut table, cx.now.wall_ms);
         self.describe_first_message(&mut table, cx);
+        for name in TIMER {
+            table.insert(name.into(), if name.ends_with("Tps") { "0.0" } else { "0" }.into());
+        }
         for pool in POOLS {
             let queue = if pool == "EndTransaction" { pool.to_owned() } else { format!("{pool}ThreadPool") };
             table.insert(format!("{queue}QueueSize"), "0".into());

@@ -16,12 +16,17 @@ use crate::node::Cx;
 use crate::wire::Frame;
 use crate::wire::codes::response;
 use crate::wire::json::{self, Style};
+use crate::wire::register::DataVersion;
 
 impl Broker {
     pub(in crate::broker) fn on_get_config(&mut self, caller: &Caller) -> Handled {
         let mut answer = caller.success().with_body(self.config.to_properties());
-        let version = json::to_vec(self.topics.data_version(), Style::Fastjson);
-        answer.fields.push_str("version", &String::from_utf8_lossy(&version));
+        let version = DataVersion {
+            counter: i64::try_from(self.overrides_version).unwrap_or(i64::MAX),
+            state_version: 0,
+            timestamp: i64::try_from(self.stats.started_ms).unwrap_or(i64::MAX),
+        };
+        answer.fields.push_str("version", &json::to_string(&version, Style::Fastjson));
         Ok(answer.into())
     }
 
