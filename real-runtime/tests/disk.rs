@@ -91,7 +91,7 @@ fn a_file_that_is_not_in_memory_is_cold_and_can_be_fetched() {
 /// Whether the directory is on a file system that has no other place than memory.
 fn in_memory_only(dir: &Path) -> bool {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::statfs(dir).is_ok_and(|stat| i64::from(stat.f_type) == TMPFS_MAGIC)
+    rustix::fs::statfs(dir).is_ok_and(|stat| stat.f_type == TMPFS_MAGIC)
 }
 
 #[test]

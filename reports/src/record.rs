@@ -133,21 +133,21 @@ impl fmt::Display for Oracle {
     }
 }
 
-/// How a run ended.
+/// How a run ended. In the order of gravity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// No oracle objected.
     #[default]
     Green,
+    /// The worker process did not end in time.
+    Timeout,
+    /// The worker process died without a record.
+    Crashed,
     /// An oracle objected.
     Red,
     /// Two runs of one tape differed.
     Nondeterministic,
-    /// The worker process died without a record.
-    Crashed,
-    /// The worker process did not end in time.
-    Timeout,
 }
 
 impl fmt::Display for Verdict {

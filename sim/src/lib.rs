@@ -6,9 +6,12 @@ pub mod check;
 pub mod dice;
 pub mod generate;
 pub mod history;
+pub mod marks;
 pub mod options;
+pub mod plants;
 pub mod scenario;
 pub mod tape;
+pub mod verdict;
 pub mod workload;
 
 #[cfg(madsim)]

@@ -1,2 +1,9 @@
-//! Under construction.
-fn main() {}
+//! `cargo sim`: runs seeded failure scenarios, replays them, hunts planted bugs, and judges histories.
+//!
+//! Invariant: this program decides nothing about a run; it starts worker processes of itself and reports what they say.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -86,7 +86,7 @@ impl Disk for FastDisk {
     fn usage(&mut self) -> Usage {
         let files = self.files.borrow();
         let dir = files.commit_log_dir();
-        let stat = rustix::fs::statvfs(&dir).or_else(|_| rustix::fs::statvfs(&files.resolve("")));
+        let stat = rustix::fs::statvfs(&dir).or_else(|_| rustix::fs::statvfs(files.resolve("")));
         stat.map_or_else(
             |_| Usage::default(),
             |s| Usage { total: s.f_blocks * s.f_frsize, free: s.f_bavail * s.f_frsize },

@@ -1,0 +1,40 @@
+//! `list`: what there is to run, to hunt and to reach.
+//!
+//! Invariant: a scenario file that does not parse is listed with its error, and the exit status says so.
+
+use seedmq_sim::plants::PLANTS;
+use seedmq_sim::{marks, scenario};
+
+use super::Exit;
+
+/// The first sentence of a text.
+fn sentence(text: &str) -> &str {
+    text.split_inclusive(". ").next().unwrap_or(text).trim_end()
+}
+
+/// The command.
+pub fn list() -> Exit {
+    let mut exit = Exit::Green;
+    println!("scenarios");
+    for file in scenario::files(&scenario::directory()) {
+        match scenario::Scenario::load(&file) {
+            Ok(scenario) => println!("  {:<28} {}", scenario.name, sentence(&scenario.about)),
+            Err(error) => {
+                println!("  {error}");
+                exit = Exit::Usage;
+            }
+        }
+    }
+    println!("\nplants (known bugs for `hunt`)");
+    for plant in PLANTS {
+        let oracles: Vec<&str> = plant.oracles.iter().map(|o| o.name()).collect();
+        println!("  {:<28} {}; found by {}", plant.name, plant.about, oracles.join(" or "));
+    }
+    for (title, mark) in
+        [("marks (rare states that a campaign should reach)", "sometimes"), ("sites of legal deviations", "buggify")]
+    {
+        println!("\n{title}");
+        marks::named_in_source(mark).iter().for_each(|name| println!("  {name}"));
+    }
+    exit
+}

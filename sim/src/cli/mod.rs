@@ -1,0 +1,286 @@
+//! The command line.
+//!
+//! Invariant: exit codes are those of [`Exit`], the gravest one wins, and every failure prints the one command that replays it.
+
+mod campaign;
+mod check;
+mod hunt;
+mod list;
+mod pool;
+mod replay;
+mod run;
+mod twice;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use seedmq_reports::Verdict;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Green,
+    /// An invariant broke, or what was looked for was not found.
+    Broken,
+    /// The command line or a file is wrong.
+    Usage,
+    /// Two runs of one tape differed.
+    Nondeterministic,
+    /// A worker died or hung.
+    WorkerLost,
+}
+
+impl Exit {
+    /// The exit status.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Green => 0,
+            Exit::Broken => 1,
+            Exit::Usage => 2,
+            Exit::Nondeterministic => 3,
+            Exit::WorkerLost => 4,
+        }
+    }
+
+    /// Of all verdicts the gravest: non-determinism, then a broken invariant, then a lost worker.
+    pub fn gravest(verdicts: impl IntoIterator<Item = Verdict>) -> Exit {
+        match verdicts.into_iter().max() {
+            None | Some(Verdict::Green) => Exit::Green,
+            Some(Verdict::Red) => Exit::Broken,
+            Some(Verdict::Nondeterministic) => Exit::Nondeterministic,
+            Some(Verdict::Crashed | Verdict::Timeout) => Exit::WorkerLost,
+        }
+    }
+}
+
+/// Runs seeded failure scenarios of SeedMQ in a simulated world.
+///
+/// Without a command: the standard campaign, all scenarios with a fixed set of seeds, and a report in target/sim-report/index.html.
+/// Exit status: 0 green, 1 an invariant broke, 2 wrong usage or a bad file, 3 non-determinism, 4 a worker died or hung.
+#[derive(Debug, Parser)]
+#[command(name = "sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the seeds of one scenario.
+    Run(RunArgs),
+    /// Runs one seed or tape again and shows what happened.
+    Replay(ReplayArgs),
+    /// Switches a known bug on and looks for a seed whose oracle finds it.
+    Hunt(HuntArgs),
+    /// Lists scenarios, plants and marks.
+    List,
+    /// Judges a history file: what clients saw, from the simulator or from a real cluster.
+    Check(CheckArgs),
+    /// Runs one tape from standard input (used by the other commands).
+    #[command(hide = true)]
+    Worker,
+}
+
+/// Half-open range of seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seeds {
+    from: u64,
+    to: u64,
+}
+
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let expected = || format!("expected A..B (half-open) or one number, found \"{text}\"");
+    let number = |t: &str| t.parse::<u64>().map_err(|_| expected());
+    let seeds = match text.split_once("..") {
+        Some((from, to)) => Seeds { from: number(from)?, to: number(to)? },
+        None => Seeds { from: number(text)?, to: number(text)?.checked_add(1).ok_or_else(expected)? },
+    };
+    if seeds.from < seeds.to { Ok(seeds) } else { Err(expected()) }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let number: f64 =
+        number.parse().map_err(|_| format!("expected a duration like 60s, 5m or 500ms, found \"{text}\""))?;
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("expected a duration like 60s, 5m or 500ms, found \"{text}\"")),
+    };
+    Ok(Duration::from_secs_f64(number * scale))
+}
+
+/// How runs are spread over processes.
+#[derive(Clone, Debug, Args)]
+struct WorkArgs {
+    /// Worker processes at a time; as many as there are cores when absent.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// A worker that takes longer than this is killed (its verdict: timeout).
+    #[arg(long, value_parser = duration, default_value = "120s")]
+    worker_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+struct RunArgs {
+    /// Name of a scenario (see `list`) or path of a .toml file.
+    scenario: String,
+    /// Seeds to run, A..B half-open.
+    #[arg(long, value_parser = seeds)]
+    seeds: Option<Seeds>,
+    /// Start no new seed after this time. Without --seeds, seeds go on from 0 until then.
+    #[arg(long, value_parser = duration)]
+    time: Option<Duration>,
+    /// Write the list of run records here; also when red or interrupted.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write a JUnit file here.
+    #[arg(long)]
+    junit: Option<PathBuf>,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/sim-report")]
+    report: PathBuf,
+    /// Switch a known bug on (see `list`).
+    #[arg(long)]
+    plant: Vec<String>,
+    /// Run each n-th seed twice, in another process, and compare; 0 never.
+    #[arg(long, default_value_t = 8)]
+    twice_every: u64,
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+struct ReplayArgs {
+    /// SCENARIO:SEED, or the path of a tape.
+    what: String,
+    /// Stop at this virtual time (ms, or with a unit).
+    #[arg(long)]
+    until: Option<String>,
+    /// Print the events of this node.
+    #[arg(long)]
+    node: Option<String>,
+    /// Print the events of every node.
+    #[arg(long)]
+    all: bool,
+    /// Switch a known bug on.
+    #[arg(long)]
+    plant: Vec<String>,
+    /// Write the run record here, history included.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the client history here, for `check`.
+    #[arg(long)]
+    history: Option<PathBuf>,
+    /// Write the tape here.
+    #[arg(long)]
+    tape: Option<PathBuf>,
+    /// Where the report goes.
+    #[arg(long, default_value = "target/sim-report")]
+    report: PathBuf,
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+struct HuntArgs {
+    /// The known bug to look for.
+    #[arg(long, required_unless_present = "all", conflicts_with = "all")]
+    plant: Option<String>,
+    /// All known bugs.
+    #[arg(long)]
+    all: bool,
+    /// Give a plant up after this time.
+    #[arg(long, value_parser = duration, default_value = "60s")]
+    time: Duration,
+    /// Write the findings here.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+struct CheckArgs {
+    /// The history file, JSON lines.
+    history: PathBuf,
+    /// Write the judgement here.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Some(Command::Check(args)) => check::check(&args),
+        Some(Command::List) => list::list(),
+        _ if cfg!(not(madsim)) => without_madsim(),
+        None => campaign::standard(),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Replay(args)) => replay::replay(&args),
+        Some(Command::Hunt(args)) => hunt::hunt(&args),
+        Some(Command::Worker) => worker::serve(),
+    };
+    ExitCode::from(exit.code())
+}
+
+/// Says on standard error why nothing can be done.
+fn refuse(why: impl std::fmt::Display) -> Exit {
+    eprintln!("sim: {why}");
+    Exit::Usage
+}
+
+/// This build cannot simulate: says which variable took the flag away.
+fn without_madsim() -> Exit {
+    let variables = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
+    let culprit = variables.iter().find_map(|name| Some((name, std::env::var(name).ok()?)));
+    refuse(match culprit {
+        Some((name, value)) => format!(
+            "this program was built without `--cfg madsim`, because the environment variable {name}={value:?} overrides the flags of \
+             `cargo sim`; unset it, or add `--cfg madsim` to it"
+        ),
+        None => "this program was built without `--cfg madsim`; start it with `cargo sim` from the project's directory"
+            .into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seeds_are_half_open() {
+        assert_eq!(seeds("3..7"), Ok(Seeds { from: 3, to: 7 }));
+        assert_eq!(seeds("5"), Ok(Seeds { from: 5, to: 6 }));
+        assert!(seeds("7..7").is_err() && seeds("a..b").is_err() && seeds("").is_err());
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("5 apples").is_err() && duration("s").is_err());
+    }
+
+    #[test]
+    fn the_gravest_verdict_wins() {
+        use Verdict::{Crashed, Green, Nondeterministic, Red, Timeout};
+        assert_eq!(Exit::gravest([]), Exit::Green);
+        assert_eq!(Exit::gravest([Green, Timeout]), Exit::WorkerLost);
+        assert_eq!(Exit::gravest([Crashed, Red, Green]), Exit::Broken);
+        assert_eq!(Exit::gravest([Red, Nondeterministic, Crashed]), Exit::Nondeterministic);
+    }
+}

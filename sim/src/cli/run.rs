@@ -1,0 +1,245 @@
+//! `run`: the seeds of one scenario.
+//!
+//! Invariant: a red seed leaves its tape, its history and a picture behind, whatever happens to the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use seedmq_reports::{Campaign, RunRecord, Verdict};
+use seedmq_sim::generate::generate;
+use seedmq_sim::scenario::{self, Scenario};
+use seedmq_sim::tape::Tape;
+use seedmq_sim::{marks, plants};
+
+use super::pool::{Deadline, Runner, Where, spread};
+use super::worker::Job;
+use super::{Exit, RunArgs, Seeds, refuse, twice};
+
+/// Seeds when neither seeds nor a time are given.
+const SEEDS: Seeds = Seeds { from: 0, to: 100 };
+/// In so many tapes a fault must be planned before its absence is held against the scenario.
+const PLANNED_ENOUGH: u64 = 5;
+
+/// What every seed of a campaign needs.
+pub struct Plan {
+    /// Starts workers.
+    pub runner: Runner,
+    /// Plants that are on.
+    pub plants: Vec<String>,
+    /// Each n-th seed is run twice.
+    pub twice_every: u64,
+    /// Where tapes go.
+    pub report: PathBuf,
+}
+
+/// One run to do.
+pub struct Task<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// The seed.
+    pub seed: u64,
+    /// Whether to draw it even when it is green.
+    pub draw: bool,
+}
+
+/// One run done: its record, and the kinds of faults that its tape had planned.
+pub struct Done {
+    record: RunRecord,
+    planned: BTreeSet<&'static str>,
+}
+
+impl Plan {
+    /// Runs one seed, twice if it is its turn, and once more with a picture when it is red.
+    pub fn one(&self, task: &Task<'_>) -> Done {
+        let tape = generate(task.scenario, task.seed, &self.plants);
+        let mut record = self.runner.run(&tape, &Job { timeline: task.draw, ..Job::default() }, Where::Here);
+        if self.twice_every > 0
+            && task.seed.is_multiple_of(self.twice_every)
+            && matches!(record.verdict, Verdict::Green | Verdict::Red)
+        {
+            twice::compare(&self.runner, &tape, &mut record);
+        }
+        if record.verdict != Verdict::Green && !self.runner.stopped() {
+            self.keep(&tape, &mut record);
+        }
+        if record.verdict == Verdict::Green {
+            record.history = Vec::new();
+        }
+        Done { record, planned: tape.actions.iter().filter_map(|a| a.what.fault()).collect() }
+    }
+
+    /// Keeps what is needed to look at a red run later.
+    fn keep(&self, tape: &Tape, record: &mut RunRecord) {
+        if record.verdict == Verdict::Red && record.timeline.is_empty() {
+            let drawn = self.runner.run(tape, &Job { timeline: true, ..Job::default() }, Where::Here);
+            if drawn.hash == record.hash {
+                record.timeline = drawn.timeline;
+            }
+        }
+        match write_tape(&self.report, tape, &record.history) {
+            Ok(path) => record.tape = Some(path.display().to_string()),
+            Err(error) => eprintln!("sim: the tape of {} could not be written: {error}", record.handle()),
+        }
+    }
+}
+
+/// Writes a tape and its history beside the report.
+pub fn write_tape(report: &Path, tape: &Tape, history: &[String]) -> std::io::Result<PathBuf> {
+    let dir = report.join("tapes");
+    fs::create_dir_all(&dir)?;
+    let mut name = format!("{}-{}", tape.header.scenario.replace('/', "-"), tape.header.seed);
+    tape.header.plants.iter().for_each(|plant| name += &format!("-{plant}"));
+    let path = dir.join(format!("{name}.tape"));
+    fs::write(&path, tape.to_text())?;
+    if !history.is_empty() {
+        fs::write(dir.join(format!("{name}.history")), history.join("\n") + "\n")?;
+    }
+    Ok(path)
+}
+
+/// Everything that a campaign collects while it runs.
+pub struct Collector {
+    /// The campaign so far.
+    pub campaign: Campaign,
+    planned: BTreeMap<(String, &'static str), u64>,
+    json: Option<PathBuf>,
+    begun: Instant,
+    written: Instant,
+}
+
+impl Collector {
+    /// Nothing yet.
+    pub fn new(json: Option<PathBuf>) -> Collector {
+        let now = Instant::now();
+        Collector { campaign: Campaign::default(), planned: BTreeMap::new(), json, begun: now, written: now }
+    }
+
+    /// Takes one run.
+    pub fn take(&mut self, done: Done) {
+        for kind in done.planned {
+            *self.planned.entry((done.record.scenario.clone(), kind)).or_default() += 1;
+        }
+        self.campaign.records.push(done.record);
+        if self.written.elapsed().as_millis() > 1_000 {
+            self.save();
+            self.written = Instant::now();
+        }
+    }
+
+    /// Writes the list of records, so that an interrupted campaign leaves it too.
+    fn save(&self) {
+        if let Some(Err(error)) =
+            self.json.as_ref().map(|path| fs::write(path, seedmq_reports::json(&self.campaign.records)))
+        {
+            eprintln!("sim: the list of records could not be written: {error}");
+        }
+    }
+
+    /// Completes the campaign: order, marks that were never reached, faults that never took effect.
+    pub fn complete(&mut self, scenarios: &[Scenario]) {
+        let campaign = &mut self.campaign;
+        campaign.wall_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        campaign.scenarios = scenarios.iter().map(|s| (s.name.clone(), s.about.clone())).collect();
+        let rank = |name: &str| scenarios.iter().position(|s| s.name == name);
+        campaign.records.sort_by_key(|r| (rank(&r.scenario), r.seed));
+        let reached: BTreeSet<&String> = campaign.records.iter().flat_map(|r| r.marks.keys()).collect();
+        campaign.unreached = marks::named_in_source("sometimes").into_iter().filter(|m| !reached.contains(m)).collect();
+        for ((scenario, kind), planned) in &self.planned {
+            let mut records = campaign.records.iter().filter(|r| r.scenario == *scenario);
+            if *planned >= PLANNED_ENOUGH && !records.any(|r| r.faults.contains_key(*kind)) {
+                campaign
+                    .complaints
+                    .push(format!("{scenario}: \"{kind}\" was planned in {planned} runs and never took effect"));
+            }
+        }
+    }
+
+    /// Writes every report and prints the table and the failures.
+    pub fn report(&self, report: &Path, junit: Option<&Path>) -> Exit {
+        self.save();
+        let page = report.join("index.html");
+        let written = fs::create_dir_all(report).and_then(|()| fs::write(&page, seedmq_reports::html(&self.campaign)));
+        let junit = junit.map(|path| fs::write(path, seedmq_reports::junit(&self.campaign)));
+        print!("{}", seedmq_reports::table(&self.campaign));
+        match (written, junit) {
+            (Err(error), _) | (_, Some(Err(error))) => eprintln!("sim: a report could not be written: {error}"),
+            _ => println!("report: {}", page.display()),
+        }
+        let verdicts = self.campaign.records.iter().map(|r| r.verdict);
+        match Exit::gravest(verdicts) {
+            Exit::Green | Exit::WorkerLost if !self.campaign.complaints.is_empty() => Exit::Broken,
+            exit => exit,
+        }
+    }
+}
+
+/// A progress bar on a terminal; nothing elsewhere.
+pub fn progress(total: Option<u64>) -> ProgressBar {
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs  {elapsed} (about {eta} left)  {msg}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Runs tasks and collects them.
+pub fn perform<'a>(
+    plan: &Plan,
+    deadline: Deadline,
+    tasks: impl Iterator<Item = Task<'a>> + Send,
+    total: Option<u64>,
+    collector: &mut Collector,
+) {
+    let (bar, mut red) = (progress(total), 0);
+    let go_on = || !plan.runner.stopped() && !deadline.passed();
+    spread(
+        plan.runner.jobs,
+        tasks,
+        go_on,
+        |task| plan.one(&task),
+        |done| {
+            if plan.runner.stopped() {
+                return;
+            }
+            if done.record.verdict != Verdict::Green {
+                red += 1;
+                bar.set_message(format!("{red} not green"));
+            }
+            collector.take(done);
+            bar.inc(1);
+        },
+    );
+    bar.finish_and_clear();
+    if plan.runner.stopped() {
+        eprintln!("sim: interrupted; the report covers what was done");
+    }
+}
+
+/// The command.
+pub fn run(args: &RunArgs) -> Exit {
+    let scenario = match scenario::find(&args.scenario) {
+        Ok(scenario) => scenario,
+        Err(error) => return refuse(error),
+    };
+    if let Some(name) = args.plant.iter().find(|p| plants::find(p).is_none()) {
+        return refuse(format!("a plant is expected (see `list`), found \"{name}\""));
+    }
+    let range = match (args.seeds, args.time) {
+        (Some(seeds), _) => seeds,
+        (None, None) => SEEDS,
+        (None, Some(_)) => Seeds { from: 0, to: u64::MAX },
+    };
+    let plan = Plan {
+        runner: Runner::new(&args.work),
+        plants: args.plant.clone(),
+        twice_every: args.twice_every,
+        report: args.report.clone(),
+    };
+    let tasks = (range.from..range.to).map(|seed| Task { scenario: &scenario, seed, draw: seed == range.from });
+    let total = (range.to < u64::MAX).then_some(range.to - range.from);
+    let mut collector = Collector::new(args.json.clone());
+    perform(&plan, Deadline::after(args.time), tasks, total, &mut collector);
+    collector.complete(std::slice::from_ref(&scenario));
+    collector.report(&args.report, args.junit.as_deref())
+}

@@ -1,0 +1,105 @@
+//! The catalogue of plants: known bugs, compiled in behind `planted!`, that only the simulator can switch on.
+//!
+//! Invariant: every `planted!` of the core stands here and the reverse; a test says so.
+
+use seedmq_reports::Oracle;
+
+/// One known bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Plant {
+    /// Its name in `planted!`.
+    pub name: &'static str,
+    /// What it does wrong.
+    pub about: &'static str,
+    /// The oracles that may find it; any of them counts.
+    pub oracles: &'static [Oracle],
+    /// Ordinary scenarios that should find it, the quickest first.
+    pub scenarios: &'static [&'static str],
+}
+
+/// All of them.
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "ack-before-fsync",
+        about: "the broker acknowledges under synchronous flush before the sync is done",
+        oracles: &[Oracle::Lost],
+        scenarios: &["power-loss-sync-flush"],
+    },
+    Plant {
+        name: "queue-offset-hole",
+        about: "the store leaves a hole in the offsets of a queue",
+        oracles: &[Oracle::Dense, Oracle::Projection],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "recovery-keeps-torn-tail",
+        about: "recovery does not cut a torn tail",
+        oracles: &[Oracle::Projection, Oracle::Phantom, Oracle::RecoveryIdempotent, Oracle::Lost],
+        scenarios: &["power-loss-sync-flush", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "batch-stored-twice",
+        about: "the store appends a batch twice",
+        oracles: &[Oracle::Duplicate],
+        scenarios: &["broker-crash", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "hold-not-rechecked",
+        about: "a pull is held although a message arrived between the look and the hold",
+        oracles: &[Oracle::HeldPull],
+        scenarios: &["broker-crash", "consumer-churn"],
+    },
+    Plant {
+        name: "ids-change-not-pushed",
+        about: "the broker does not tell a group that a member went",
+        oracles: &[Oracle::Owner, Oracle::Convergence],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "offset-commit-regresses",
+        about: "the broker answers an older committed offset than it was told",
+        oracles: &[Oracle::OffsetRegression, Oracle::Duplicate],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "lock-granted-twice",
+        about: "the broker grants the lock of a queue to two members",
+        oracles: &[Oracle::Overlap],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "route-keeps-dead-broker",
+        about: "the name server keeps a dead broker in its routes",
+        oracles: &[Oracle::Route],
+        scenarios: &["broker-crash", "heartbeat-loss"],
+    },
+    Plant {
+        name: "retry-reuses-dead-broker",
+        about: "the producer retries on the broker that just failed",
+        oracles: &[Oracle::Convergence],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "queue-owned-twice",
+        about: "two members of a group take the same queue",
+        oracles: &[Oracle::Owner],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "commit-past-unconsumed",
+        about: "the consumer commits past messages whose handlers have not ended",
+        oracles: &[Oracle::Lost],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "orderly-overlap",
+        about: "an ordered consumer handles two messages of a queue at once",
+        oracles: &[Oracle::Overlap],
+        scenarios: &["consumer-churn"],
+    },
+];
+
+/// Finds a plant.
+pub fn find(name: &str) -> Option<&'static Plant> {
+    PLANTS.iter().find(|p| p.name == name)
+}
