@@ -41,7 +41,7 @@ impl DataVersion {
     }
 }
 
-/// Java `TopicConfigAndMappingSerializeWrapper`.
+/// Java `TopicConfigAndMappingSerializeWrapper`: in REGISTER_BROKER, and the body of the response to GET_ALL_TOPIC_CONFIG.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TopicConfigSerializeWrapper {

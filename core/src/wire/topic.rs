@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::header::{headers, java_enum};
 use super::json::{self, Style, lenient};
 use super::lock::MessageQueue;
-use super::register::DataVersion;
 
 java_enum! {
     /// How many tags a message may have; only one is supported.
@@ -128,20 +127,6 @@ pub struct TopicOffset {
     pub min_offset: i64,
 }
 
-/// Body of the response to GET_ALL_TOPIC_CONFIG.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TopicConfigWrapper {
-    /// Of the table.
-    pub data_version: DataVersion,
-    /// Of the static topics.
-    pub mapping_data_version: Option<DataVersion>,
-    /// By name.
-    pub topic_config_table: BTreeMap<String, TopicConfig>,
-    /// Static topics; unsupported, kept as they are.
-    pub topic_queue_mapping_detail_map: BTreeMap<String, serde_json::Value>,
-}
-
 headers! {
     /// UPDATE_AND_CREATE_TOPIC.
     CreateTopicHeader {
@@ -175,7 +160,8 @@ headers! {
     GetTopicsByClusterHeader {
         "cluster" => cluster: String,
     }
-    /// GET_ALL_TOPIC_CONFIG; an old client sends none of it and wants everything.
+    /// GET_ALL_TOPIC_CONFIG, answered with a [`super::register::TopicConfigSerializeWrapper`]; an old client sends none of
+    /// it and wants everything.
     GetAllTopicConfigHeader {
         /// Where the page begins.
         "topicSeq" => topic_seq: Option<i32>,
