@@ -14,9 +14,10 @@ use crate::node::Cx;
 use crate::wire::codes::response;
 use crate::wire::json::{self, Style};
 use crate::wire::lock::MessageQueue;
+use crate::wire::register::TopicConfigSerializeWrapper;
 use crate::wire::topic::{
     CreateTopicHeader, CreateTopicListBody, DeleteTopicHeader, GetAllTopicConfigHeader, GetTopicConfigHeader,
-    GetTopicStatsInfoHeader, TopicConfig, TopicConfigWrapper, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
+    GetTopicStatsInfoHeader, TopicConfig, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
 };
 use crate::wire::{Frame, Header};
 
@@ -113,10 +114,10 @@ impl Broker {
         let first = usize::try_from(header.topic_seq.unwrap_or(0)).unwrap_or(0);
         let most = header.max_topic_num.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let page = self.topics.iter().skip(first).take(most);
-        let body = TopicConfigWrapper {
-            data_version: self.topics.data_version().clone(),
+        let body = TopicConfigSerializeWrapper {
+            data_version: Some(self.topics.data_version().clone()),
             topic_config_table: page.map(|(name, topic)| (name.to_owned(), topic.config.clone())).collect(),
-            ..TopicConfigWrapper::default()
+            ..TopicConfigSerializeWrapper::default()
         };
         let mut answer = caller.success().with_body(json::to_vec(&body, Style::Fastjson));
         answer.fields.push("totalTopicNum", self.topics.len());
