@@ -190,7 +190,18 @@ const stamp = (us) => {
 };
 let scheduled = false;
 function draw() {
-  if (!scheduled) { scheduled = true; requestAnimationFrame(() => { scheduled = false; paint(); map(); list(); }); }
+  if (!scheduled) { scheduled = true; requestAnimationFrame(() => { scheduled = false; paint(); map(); list(); link(); }); }
+}
+// The address names run and stretch, so that a view can be kept and passed on.
+const link = () => history.replaceState(null, "", "#" + encodeURIComponent(`${handle(run)}@${Math.round(view.from / 1000)}-${Math.round(view.to / 1000)}`));
+function follow() {
+  const [, name, from, to] = decodeURIComponent(location.hash).match(/^#(.*)@(-?[\d.]+)-([\d.]+)$/) || [];
+  const named = data.runs.find((r) => r.picture && handle(r) === name);
+  if (!named || !(Number(to) > Number(from))) return false;
+  open(named, false);
+  view = { from: from * 1000, to: to * 1000 };
+  draw();
+  return true;
 }
 
 function paint() {
@@ -253,10 +264,11 @@ function messages(g, px, y, tall, width, color) {
     if (ev.k[i] !== 0 || !shown[i] || ev.t[i] > view.to || Math.max(ev.u[i], ev.t[i]) < view.from || !y.has(ev.l[i]) || !y.has(ev.o[i])) continue;
     inView.push(i);
   }
-  if (inView.length > 6000) return density(g, px, y, tall, width, color, inView);
+  if (inView.length > 2500) return density(g, px, y, tall, width, color, inView);
+  const tones = new Map([...names].map(([name, { color }]) => [name, css(color)]));
   for (const i of inView) {
     const lost = ev.u[i] < 0, x0 = px(ev.t[i]), y0 = y.get(ev.l[i]), y1 = y.get(ev.o[i]);
-    const x1 = lost ? x0 + 6 : px(ev.u[i]), tone = lost ? color.red : css(names.get(nameOf[ev.x[i]]).color);
+    const x1 = lost ? x0 + 6 : px(ev.u[i]), tone = lost ? color.red : tones.get(nameOf[ev.x[i]]);
     g.strokeStyle = tone; g.globalAlpha = inView.length > 1500 ? 0.35 : inView.length > 300 ? 0.6 : 0.9;
     const ye = lost ? y0 + (y1 - y0) * 0.4 : y1;
     g.beginPath(); g.moveTo(x0, y0); g.lineTo(x1, ye); g.stroke();
@@ -286,12 +298,13 @@ function density(g, px, y, tall, width, color, inView) {
 }
 
 function points(g, px, y, tall, width, color) {
-  let lastLabel = new Map(), count = 0;
+  const lastLabel = new Map();
+  let count = 0;
+  for (let i = 0; i < ev.t.length; i++) if (ev.k[i] >= 3 && shown[i] && ev.t[i] >= view.from && ev.t[i] <= view.to) count++;
   for (let i = 0; i < ev.t.length; i++) {
     const k = ev.k[i];
     if (k < 2 || !shown[i] || ev.t[i] < view.from || ev.t[i] > view.to || !y.has(ev.l[i])) continue;
     const x = px(ev.t[i]), mid = y.get(ev.l[i]), hit = k === 3 && pinned.has(ev.o[i]);
-    count++;
     if (k === 2) { g.fillStyle = color.violet; g.fillRect(x - 1, mid - tall * 0.32, 2, tall * 0.64); }
     else if (k === 4) { g.fillStyle = color.amber; g.fillRect(x - 2, mid + tall * 0.2, 4, 4); }
     else { g.fillStyle = hit ? color.red : color.green; g.beginPath(); g.arc(x, mid + tall * 0.3, hit ? 4.5 : 2, 0, 7); g.fill(); }
@@ -299,10 +312,11 @@ function points(g, px, y, tall, width, color) {
     const row = k === 2 ? -1 : 1, key = ev.l[i] * 4 + row;
     if ((k === 2 || hit || count < 80) && x > (lastLabel.get(key) ?? -1e9)) {
       g.font = (hit ? "600 " : "") + "11px system-ui, sans-serif"; g.textBaseline = "middle";
-      const text = ev.texts[ev.x[i]];
+      const text = ev.texts[ev.x[i]], wide = g.measureText(text).width, at = mid + row * tall * 0.3;
+      g.fillStyle = color.card; g.globalAlpha = 0.8; g.fillRect(x + (hit ? 10 : 4), at - 7, wide + 4, 14); g.globalAlpha = 1;
       g.fillStyle = hit ? color.red : k === 2 ? color.violet : color.dim;
-      g.fillText(text, x + 6, mid + row * tall * 0.3);
-      lastLabel.set(key, x + 12 + g.measureText(text).width);
+      g.fillText(text, x + (hit ? 12 : 6), at);
+      lastLabel.set(key, x + 18 + wide);
     }
     spots.push([x - 3, mid - tall * 0.4, 6, tall * 0.8, i]);
   }
@@ -316,7 +330,8 @@ function map() {
   g.fillStyle = css("--blue"); g.globalAlpha = 0.5;
   bins.forEach((n, x) => { if (n) { const h = Math.sqrt(n / most) * 36; g.fillRect(GUTTER + x, 40 - h, 1, h); } });
   g.globalAlpha = 1;
-  for (let i = 0; i < ev.t.length; i++) if (ev.k[i] === 1) { g.fillStyle = css("--fault"); g.fillRect(px(ev.t[i]), 0, Math.max(2, ev.u[i] < 0 ? 2 : px(ev.u[i]) - px(ev.t[i])), 44); }
+  g.fillStyle = css("--fault");
+  for (let i = 0; i < ev.t.length; i++) if (ev.k[i] === 1) { g.fillRect(px(ev.t[i]), 0, Math.max(2, ev.u[i] < 0 ? 2 : px(ev.u[i]) - px(ev.t[i])), 44); }
   g.fillStyle = red;
   for (const v of run.violations || []) g.fillRect(px(v.at_ms * 1000) - 1, 0, 2, 44);
   g.strokeStyle = css("--ink"); g.lineWidth = 1.5;
@@ -348,7 +363,7 @@ function list() {
     if (!shown[i] || ev.t[i] > view.to || Math.max(ev.u[i], ev.t[i]) < view.from) continue;
     if (++count > 300) continue;
     const hit = ev.k[i] === 3 && pinned.has(ev.o[i]), to = ev.k[i] === 0 ? "→ " + lanes[ev.o[i]].name + (ev.u[i] < 0 ? " (lost)" : "") : KINDS[ev.k[i]];
-    const row = el("tr", { className: "go" + (hit ? " hit" : "") }, el("td", { className: "n mono", textContent: (ev.t[i] / 1000).toFixed(3) }),
+    const row = el("tr", { className: "go" + (hit ? " hit" : "") }, el("td", { className: "n mono at", textContent: (ev.t[i] / 1000).toFixed(3) }),
       el("td", { textContent: lanes[ev.l[i]]?.name }), el("td", { className: ev.u[i] < 0 && ev.k[i] === 0 ? "bad" : "dim", textContent: to }), el("td", { textContent: ev.texts[ev.x[i]] }));
     row.onclick = () => { const half = Math.max(2000, (view.to - view.from) / 8); view = { from: ev.t[i] - half, to: ev.t[i] + half }; draw(); };
     rows.push(row);
@@ -410,4 +425,4 @@ runs();
 controls();
 const drawn = data.runs.filter((r) => r.picture);
 $("pick").append(...drawn.map((r) => el("option", { value: handle(r), textContent: `${handle(r)} (${r.verdict})` })));
-if (drawn.length) open(drawn[0], false);
+if (drawn.length && !follow()) open(drawn[0], false);
