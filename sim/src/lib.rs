@@ -8,6 +8,7 @@ pub mod generate;
 pub mod history;
 pub mod marks;
 pub mod options;
+pub mod outcome;
 pub mod plants;
 pub mod scenario;
 pub mod tape;

@@ -22,14 +22,13 @@ fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
 pub fn named_in_source(mark: &str) -> BTreeSet<String> {
     let mut files = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src"), &mut files);
-    let call = format!("{mark}!(\"");
+    let call = format!("{mark}!(");
     let mut names = BTreeSet::new();
     for file in files.iter().filter(|f| !f.ends_with("marks.rs")) {
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        let lines = text.lines().filter(|l| !l.trim_start().starts_with("//"));
-        for line in lines {
-            names.extend(line.split(&call).skip(1).filter_map(|rest| rest.split('"').next()).map(String::from));
-        }
+        let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| [l, "\n"]).collect();
+        let calls = code.split(&call).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
+        names.extend(calls.filter_map(|rest| rest.split('"').next()).map(String::from));
     }
     names
 }

@@ -44,6 +44,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-crash", "power-loss-async-flush"],
     },
     Plant {
+        name: "batch-sent-twice",
+        about: "the producer sends a batch twice",
+        oracles: &[Oracle::Duplicate],
+        scenarios: &["broker-crash", "power-loss-async-flush"],
+    },
+    Plant {
         name: "hold-not-rechecked",
         about: "a pull is held although a message arrived between the look and the hold",
         oracles: &[Oracle::HeldPull],
