@@ -1,7 +1,7 @@
 //! The faults of a history, as licences see them.
 //!
-//! Invariant: a fault lasts from its line to the `heal` (or `start`) line of the same target, and no longer; without such a
-//! line it lasts to the end. `crash` of a client ends by itself when the client is seen again.
+//! Invariant: a fault lasts from its line to the `heal` (or `start`, for what was down) line of the same target, and no longer;
+//! without such a line it lasts to the end. `crash` of a client ends by itself when the client is seen again.
 
 use std::collections::BTreeMap;
 
@@ -69,9 +69,7 @@ impl Faults {
         durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
     ) {
         if matches!(kind, "heal" | "start") {
-            let healed = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target);
-            self.all.iter_mut().filter(healed).for_each(|f| f.until = Some(t));
-            return;
+            return self.heal(kind == "heal", target, t);
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
@@ -85,6 +83,13 @@ impl Faults {
             durable: durable.cloned(),
             text: target.into(),
         });
+    }
+
+    /// `start` ends everything of its target; `heal` leaves a process down when something else of that target was to heal.
+    fn heal(&mut self, heal: bool, target: &str, t: f64) {
+        let open = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target);
+        let only_up = heal && self.all.iter_mut().filter(open).any(|f| !f.is_down());
+        self.all.iter_mut().filter(open).filter(|f| !(only_up && f.is_down())).for_each(|f| f.until = Some(t));
     }
 
     /// A client shows signs of life: its crash is over.

@@ -178,6 +178,8 @@ fn lost_never_delivered() {
     green(&format!("{sent} 4 fault kill a\n 9 end"));
     broken("lost/never-delivered", &format!("{sent} 4 fault kill a\n 5 fault heal a\n 9 end"));
     broken("lost/never-delivered", &format!("{sent} 4 fault kill b\n 9 end"));
+    green(&format!("{sent} 4 fault pause a\n 5 fault kill a\n 6 fault heal a\n 9 end"));
+    broken("lost/never-delivered", &format!("{sent} 4 fault pause a\n 5 fault kill a\n 6 fault start a\n 9 end"));
 }
 
 #[test]

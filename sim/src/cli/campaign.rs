@@ -9,7 +9,7 @@ use seedmq_sim::scenario::{self, Scenario};
 
 use super::pool::{Deadline, Runner};
 use super::run::{Collector, Plan, Task, perform};
-use super::{Exit, WorkArgs, refuse};
+use super::{Exit, WorkArgs, refuse, say};
 
 /// Seeds of each scenario.
 const SEEDS: u64 = 40;
@@ -28,7 +28,7 @@ pub fn standard() -> Exit {
     let args = WorkArgs { jobs: None, worker_timeout: Duration::from_secs(120) };
     let report = Path::new("target/sim-report");
     let plan = Plan { runner: Runner::new(&args), plants: Vec::new(), twice_every: 8, report: report.into() };
-    println!("{} scenarios, {SEEDS} seeds each, on {} processes", scenarios.len(), plan.runner.jobs);
+    say(&format!("{} scenarios, {SEEDS} seeds each, on {} processes\n", scenarios.len(), plan.runner.jobs));
     let tasks =
         (0..SEEDS).flat_map(|seed| scenarios.iter().map(move |scenario| Task { scenario, seed, draw: seed == 0 }));
     let mut collector = Collector::new(None);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use seedmq_sim::check::{Judgement, check_stream};
 
-use super::{CheckArgs, Exit, refuse};
+use super::{CheckArgs, Exit, refuse, say};
 
 /// The command.
 pub fn check(args: &CheckArgs) -> Exit {
@@ -55,15 +55,15 @@ fn lines(path: &Path, judgement: &Judgement) -> std::io::Result<BTreeMap<u64, St
 
 fn print(judgement: &Judgement) {
     for violation in &judgement.violations {
-        println!("{} ({}): {}", violation.oracle, violation.clause, violation.text);
+        say(&format!("{} ({}): {}\n", violation.oracle, violation.clause, violation.text));
         for (line, text) in violation.lines.iter().zip(&violation.proof) {
-            println!("  {line:>6}  {text}");
+            say(&format!("  {line:>6}  {text}\n"));
         }
     }
     for (signature, count) in &judgement.counts {
-        println!("{count:>8} × {signature}");
+        say(&format!("{count:>8} × {signature}\n"));
     }
     let verdict = if judgement.violations.is_empty() { "green" } else { "red" };
     let drained = if judgement.drained { "" } else { "; the history does not end drained, so nothing counts as lost" };
-    println!("{verdict}: {} acknowledged, {} delivered{drained}", judgement.acked, judgement.delivered);
+    say(&format!("{verdict}: {} acknowledged, {} delivered{drained}\n", judgement.acked, judgement.delivered));
 }

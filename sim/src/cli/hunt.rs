@@ -12,7 +12,7 @@ use seedmq_sim::scenario::{self, Scenario};
 
 use super::pool::{Deadline, Runner, Where, spread};
 use super::worker::Job;
-use super::{Exit, HuntArgs, refuse};
+use super::{Exit, HuntArgs, refuse, say};
 
 /// The command.
 pub fn hunt(args: &HuntArgs) -> Exit {
@@ -34,7 +34,7 @@ pub fn hunt(args: &HuntArgs) -> Exit {
             Err(why) => return refuse(why),
         }
     }
-    print!("{}", hunt_table(&all));
+    say(&hunt_table(&all));
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&all).expect("findings have only string keys");
         if let Err(error) = fs::write(path, text + "\n") {

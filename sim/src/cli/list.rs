@@ -5,7 +5,7 @@
 use seedmq_sim::plants::PLANTS;
 use seedmq_sim::{marks, scenario};
 
-use super::Exit;
+use super::{Exit, say};
 
 /// The first sentence of a text.
 fn sentence(text: &str) -> &str {
@@ -15,26 +15,26 @@ fn sentence(text: &str) -> &str {
 /// The command.
 pub fn list() -> Exit {
     let mut exit = Exit::Green;
-    println!("scenarios");
+    say("scenarios\n");
     for file in scenario::files(&scenario::directory()) {
         match scenario::Scenario::load(&file) {
-            Ok(scenario) => println!("  {:<28} {}", scenario.name, sentence(&scenario.about)),
+            Ok(scenario) => say(&format!("  {:<28} {}\n", scenario.name, sentence(&scenario.about))),
             Err(error) => {
-                println!("  {error}");
+                say(&format!("  {error}\n"));
                 exit = Exit::Usage;
             }
         }
     }
-    println!("\nplants (known bugs for `hunt`)");
+    say("\nplants (known bugs for `hunt`)\n");
     for plant in PLANTS {
         let oracles: Vec<&str> = plant.oracles.iter().map(|o| o.name()).collect();
-        println!("  {:<28} {}; found by {}", plant.name, plant.about, oracles.join(" or "));
+        say(&format!("  {:<28} {}; found by {}\n", plant.name, plant.about, oracles.join(" or ")));
     }
     for (title, mark) in
         [("marks (rare states that a campaign should reach)", "sometimes"), ("sites of legal deviations", "buggify")]
     {
-        println!("\n{title}");
-        marks::named_in_source(mark).iter().for_each(|name| println!("  {name}"));
+        say(&format!("\n{title}\n"));
+        marks::named_in_source(mark).iter().for_each(|name| say(&format!("  {name}\n")));
     }
     exit
 }

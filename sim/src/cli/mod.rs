@@ -230,6 +230,13 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
+/// Writes to standard output; a reader that has seen enough is no error.
+fn say(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
 /// Says on standard error why nothing can be done.
 fn refuse(why: impl std::fmt::Display) -> Exit {
     eprintln!("sim: {why}");

@@ -14,7 +14,7 @@ use seedmq_sim::{plants, scenario};
 use super::pool::{Runner, Where};
 use super::run::{Collector, write_tape};
 use super::worker::Job;
-use super::{Exit, ReplayArgs, duration, refuse};
+use super::{Exit, ReplayArgs, duration, refuse, say};
 
 /// Finds the tape behind `SCENARIO:SEED` or a path.
 fn tape(what: &str, with: &[String]) -> Result<Tape, String> {
@@ -66,7 +66,7 @@ fn print_log(log: &Path, node: Option<&str>) {
     let Ok(file) = File::open(log) else { return };
     for line in BufReader::new(file).lines().map_while(Result::ok) {
         if node.is_none_or(|node| line.split(' ').nth(1) == Some(node)) {
-            println!("{line}");
+            say(&format!("{line}\n"));
         }
     }
 }

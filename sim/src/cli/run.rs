@@ -16,7 +16,7 @@ use seedmq_sim::{marks, plants};
 
 use super::pool::{Deadline, Runner, Where, spread};
 use super::worker::Job;
-use super::{Exit, RunArgs, Seeds, refuse, twice};
+use super::{Exit, RunArgs, Seeds, refuse, say, twice};
 
 /// Seeds when neither seeds nor a time are given.
 const SEEDS: Seeds = Seeds { from: 0, to: 100 };
@@ -163,10 +163,10 @@ impl Collector {
         let page = report.join("index.html");
         let written = fs::create_dir_all(report).and_then(|()| fs::write(&page, seedmq_reports::html(&self.campaign)));
         let junit = junit.map(|path| fs::write(path, seedmq_reports::junit(&self.campaign)));
-        print!("{}", seedmq_reports::table(&self.campaign));
+        say(&seedmq_reports::table(&self.campaign));
         match (written, junit) {
             (Err(error), _) | (_, Some(Err(error))) => eprintln!("sim: a report could not be written: {error}"),
-            _ => println!("report: {}", page.display()),
+            _ => say(&format!("report: {}\n", page.display())),
         }
         let verdicts = self.campaign.records.iter().map(|r| r.verdict);
         match Exit::gravest(verdicts) {
