@@ -35,23 +35,24 @@ fn timeline(count: u64, us: u64) -> Timeline {
     for n in 0..count {
         let at_us = n * us / count;
         let (name, from, to) = kinds[[0, 0, 1, 1, 1, 2, 3][usize::try_from(next(&mut state) % 7).unwrap_or(0)]];
-        let (lane, to) = (from[usize::from(next(&mut state) % 2 == 0)], to + u16::from(next(&mut state) % 2 == 0));
-        let arrived_us = (next(&mut state) % 40 > 0).then(|| at_us + 80 + next(&mut state) % 900);
+        let (lane, to) =
+            (from[usize::from(next(&mut state).is_multiple_of(2))], to + u16::from(next(&mut state).is_multiple_of(2)));
+        let arrived_us = (!next(&mut state).is_multiple_of(40)).then(|| at_us + 80 + next(&mut state) % 900);
         events.push(Event {
             at_us,
             lane,
             what: What::Message { to, arrived_us },
             text: format!("{name} #{}", n % 512),
         });
-        if n % 9 == 0 {
+        if n.is_multiple_of(9) {
             events.push(Event {
                 at_us,
-                lane: 6 + u16::from(n % 2 == 0),
+                lane: 6 + u16::from(n.is_multiple_of(2)),
                 what: What::Client { line: n + 2 },
                 text: format!("deliver p1-{}", n % 300),
             });
         }
-        if n % 40 == 0 {
+        if n.is_multiple_of(40) {
             events.push(Event { at_us, lane: 2, what: What::Disk, text: "sync 3.1 ms".into() });
         }
     }

@@ -34,7 +34,7 @@ pub(crate) fn span(ms: u64) -> String {
 }
 
 fn rate(n: u64, ms: u64) -> String {
-    if ms == 0 { "-".into() } else { grouped(n.saturating_mul(1_000) / ms) }
+    n.saturating_mul(1_000).checked_div(ms).map_or("-".into(), grouped)
 }
 
 /// Columns with their widths taken from what they hold; the first is left-aligned, `left` names others that are.
@@ -125,7 +125,7 @@ fn figures(all: &Sums, campaign: &Campaign) -> String {
         if wall == 0 { "-".into() } else { format!("{:.1}", all.runs as f64 * 1_000.0 / wall as f64) },
         rate(all.events, wall),
         if wall == 0 { "-".into() } else { format!("{:.1}", faults as f64 * 1_000.0 / wall as f64) },
-        if all.cpu_ms == 0 { "-".into() } else { grouped(all.virtual_ms / all.cpu_ms) },
+        all.virtual_ms.checked_div(all.cpu_ms).map_or("-".into(), grouped),
     );
     if !campaign.unreached.is_empty() {
         let named = campaign.unreached.join("; ");
