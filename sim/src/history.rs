@@ -37,6 +37,9 @@ pub struct GroupRules {
     pub model: Model,
     /// Whether its handlers are ordered.
     pub orderly: bool,
+    /// Whether a member runs several handlers at once, as real clients do: the handlers of a queue then begin in any order.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub parallel: bool,
     /// Where it starts without a committed offset.
     pub from: StartFrom,
     /// The tags that it asks for, by topic (`A || B`); everything where a topic is missing.

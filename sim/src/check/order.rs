@@ -109,7 +109,7 @@ impl Order {
             return;
         }
         let same = front.client == visit.client && front.since == visit.session.since;
-        if !strict && !same {
+        if !strict && (!same || facts.rules(visit.place.audience).parallel) {
             return;
         }
         let mut v = violation(Oracle::QueueOrder, "went-back", "consumer");
