@@ -209,6 +209,7 @@ impl Broker {
             request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => self.on_update_group_list(caller, frame, cx),
             request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => self.on_all_group_config(caller, frame),
             request::GET_SUBSCRIPTIONGROUP_CONFIG => self.on_group_config(caller, frame, cx),
+            request::UPDATE_AND_GET_GROUP_FORBIDDEN => self.on_group_forbidden(caller, frame, cx),
             request::DELETE_SUBSCRIPTIONGROUP => self.on_delete_group(caller, frame, cx),
             request::GET_CONSUMER_CONNECTION_LIST => self.on_consumer_connections(caller, frame),
             request::GET_PRODUCER_CONNECTION_LIST => self.on_producer_connections(caller, frame),

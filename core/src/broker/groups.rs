@@ -137,6 +137,20 @@ impl Groups {
     pub fn is_forbidden(&self, group: &str, topic: &str) -> bool {
         self.forbidden.get(group).and_then(|topics| topics.get(topic)).is_some_and(|bits| bits & 1 != 0)
     }
+    /// Forbids a group to read a topic, or allows it again.
+    pub fn forbid(&mut self, group: &str, topic: &str, forbidden: bool, now_ms: u64) {
+        if self.is_forbidden(group, topic) == forbidden {
+            return;
+        }
+        let bits = self.forbidden.entry(group.to_owned()).or_default().entry(topic.to_owned()).or_default();
+        *bits ^= 1;
+        self.forbidden.retain(|_, topics| {
+            topics.retain(|_, bits| *bits != 0);
+            !topics.is_empty()
+        });
+        self.touch(now_ms);
+        assert_eq!(self.is_forbidden(group, topic), forbidden, "what was asked for is so");
+    }
     /// Creates the groups of the system that are not there.
     pub fn create_system_groups(&mut self, now_ms: u64) {
         for name in names::SYSTEM_GROUPS {
@@ -175,6 +189,18 @@ mod tests {
         assert_eq!((again.configs(), notices.len()), (groups.configs(), 0));
         assert_eq!(again.data_version(), groups.data_version());
         assert!(groups.remove("g", 5000) && !groups.remove("g", 5000));
+    }
+
+    #[test]
+    fn reading_a_topic_can_be_forbidden() {
+        let (mut groups, _) = Groups::load(SubscriptionGroupWrapper::default());
+        let before = groups.version();
+        groups.forbid("g", "T", false, 1);
+        assert_eq!(groups.version(), before, "it was allowed");
+        groups.forbid("g", "T", true, 2);
+        assert!(groups.is_forbidden("g", "T") && !groups.is_forbidden("g", "U"));
+        groups.forbid("g", "T", false, 3);
+        assert!(!groups.is_forbidden("g", "T") && groups.forbidden().is_empty());
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::node::{ConnId, Cx, Outbox};
 use crate::wire::codes::{request, response};
 use crate::wire::heartbeat::{
     CheckClientBody, ConsumerData, ConsumerListBody, GetConsumerListByGroupHeader, HeartbeatData, MessageModel,
-    UnregisterClientHeader,
 };
 use crate::wire::json::{self, Style};
 use crate::wire::topic::TopicConfig;
@@ -98,11 +97,12 @@ impl Broker {
         frame: &Frame,
         cx: &mut Cx<'_, BrokerEvent>,
     ) -> Handled {
-        let header = UnregisterClientHeader::read(&frame.fields)?;
-        if let Some(group) = header.producer_group.as_deref().filter(|group| !group.is_empty()) {
+        // What leaves is the connection: Java wants a client id in the header, and does without it too.
+        let named = |name| frame.fields.get(name).filter(|group| !group.is_empty());
+        if let Some(group) = named("producerGroup") {
             self.clients.producer_leaves(group, caller.conn);
         }
-        let group = header.consumer_group.as_deref().filter(|group| !group.is_empty());
+        let group = named("consumerGroup");
         if let Some(changed) = group.and_then(|group| self.clients.consumer_leaves(group, caller.conn)) {
             self.tell(&changed, cx.out);
         }

@@ -362,8 +362,8 @@ fn status_name(status: &GetStatus) -> &'static str {
         GetStatus::Found => "FOUND",
         GetStatus::NoMatchedMessage => "NO_MATCHED_MESSAGE",
         GetStatus::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
-        GetStatus::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
-        GetStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        // A Java broker makes the queue of a topic when it is pulled from, so that it is only empty.
+        GetStatus::NoMatchedLogicQueue | GetStatus::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
         GetStatus::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
         GetStatus::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
         GetStatus::OffsetTooSmall => "OFFSET_TOO_SMALL",

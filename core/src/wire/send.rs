@@ -136,9 +136,10 @@ const NAMES: [&str; 14] = [
     "bname",
 ];
 
-/// a to h must be there.
+/// b to h must be there.
 fn check_required(seen: u32, name: impl Fn(usize) -> &'static str) -> Result<(), FieldError> {
-    match (!seen & 0xFF).trailing_zeros() as usize {
+    // An empty producer group is absent in the binary encoding, and a Java broker does not miss it.
+    match (!seen & 0xFE).trailing_zeros() as usize {
         index @ 0..8 => Err(FieldError::Missing(name(index))),
         _ => Ok(()),
     }
@@ -226,7 +227,7 @@ mod tests {
         header.write_v2(&mut v2);
         assert_eq!(SendMessageHeader::read_v1(&v1).as_ref(), Ok(&header));
         assert_eq!(SendMessageHeader::read_v2(&v2).as_ref(), Ok(&header));
-        assert_eq!(SendMessageHeader::read_v2(&v1), Err(FieldError::Missing("a")));
+        assert_eq!(SendMessageHeader::read_v2(&v1), Err(FieldError::Missing("b")));
     }
 
     #[test]

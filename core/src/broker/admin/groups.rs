@@ -10,8 +10,8 @@ use crate::broker::{Broker, BrokerEvent, names};
 use crate::node::Cx;
 use crate::wire::codes::response;
 use crate::wire::group::{
-    DeleteSubscriptionGroupHeader, GetAllSubscriptionGroupHeader, GetSubscriptionGroupConfigHeader,
-    SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionGroupWrapper,
+    DeleteSubscriptionGroupHeader, GetAllSubscriptionGroupHeader, GetSubscriptionGroupConfigHeader, GroupForbidden,
+    SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionGroupWrapper, UpdateGroupForbiddenHeader,
 };
 use crate::wire::json::{self, Style};
 use crate::wire::{Frame, Header};
@@ -70,6 +70,27 @@ impl Broker {
             self.files.offsets.want(self.offsets.version());
         }
         self.confirm_when_saved(Kept::Groups, caller, caller.success())
+    }
+
+    pub(in crate::broker) fn on_group_forbidden(
+        &mut self,
+        caller: &Caller,
+        frame: &Frame,
+        cx: &mut Cx<'_, BrokerEvent>,
+    ) -> Handled {
+        let header = UpdateGroupForbiddenHeader::read(&frame.fields)?;
+        names::check_group(&header.group).map_err(|why| Fault::new(response::INVALID_PARAMETER, why))?;
+        names::check_topic(&header.topic).map_err(|why| Fault::new(response::INVALID_PARAMETER, why))?;
+        if let Some(readable) = header.readable {
+            self.groups.forbid(&header.group, &header.topic, !readable, cx.now.wall_ms);
+        }
+        let body = GroupForbidden {
+            readable: Some(!self.groups.is_forbidden(&header.group, &header.topic)),
+            group: header.group,
+            topic: header.topic,
+        };
+        let answer = caller.success().with_remark("").with_body(json::to_vec(&body, Style::Fastjson));
+        self.confirm_when_saved(Kept::Groups, caller, answer)
     }
 
     pub(in crate::broker) fn on_all_group_config(&mut self, caller: &Caller, frame: &Frame) -> Handled {
