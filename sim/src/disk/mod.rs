@@ -18,7 +18,7 @@ use image::{Inode, parent};
 pub use page::{PAGE, SECTOR};
 pub use slow::SimSlow;
 
-use crate::world::{Dice, HostId, World};
+use crate::world::{Dice, HostId, Life, World};
 
 /// How a disk behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,10 @@ pub struct DiskSpec {
     pub least_us: u32,
     /// Mean of the exponential part, microseconds.
     pub mean_us: u32,
-    /// Operations that take a hundred times longer, in a million.
-    pub stall_ppm: u32,
+    /// Operations that take long, in a million.
+    pub slow_ppm: u32,
+    /// How much longer, microseconds.
+    pub slow_us: u32,
     /// Chunks of 64 KiB that are cold after a start, in a million.
     pub cold_ppm: u32,
     /// Bytes on the device.
@@ -37,7 +39,7 @@ pub struct DiskSpec {
 
 impl Default for DiskSpec {
     fn default() -> Self {
-        DiskSpec { least_us: 100, mean_us: 900, stall_ppm: 2_000, cold_ppm: 300_000, capacity: 64 << 30 }
+        DiskSpec { least_us: 100, mean_us: 900, slow_ppm: 2_000, slow_us: 100_000, cold_ppm: 300_000, capacity: 64 << 30 }
     }
 }
 
@@ -61,7 +63,7 @@ pub struct DiskCounts {
 pub(crate) struct Platter {
     pub image: Image,
     pub spec: DiskSpec,
-    /// Added to every slow operation, ns.
+    /// Added to every slow operation, ns; see [`HostDisk::slow_down`].
     pub extra_ns: u64,
     /// Syncs that are to fail.
     pub fail_syncs: u32,
@@ -84,8 +86,7 @@ impl Platter {
         let spec = self.spec;
         let mut dice = self.dice(kind);
         let usual = u64::from(spec.least_us) * 1000 + dice.tail(u64::from(spec.mean_us) * 1000);
-        let stall = if dice.chance(spec.stall_ppm) { 100 } else { 1 };
-        usual * stall + self.extra_ns
+        usual + self.extra_ns + if dice.chance(spec.slow_ppm) { u64::from(spec.slow_us) * 1000 } else { 0 }
     }
     fn free(&self) -> u64 {
         self.spec.capacity.saturating_sub(self.image.pages() * PAGE as u64)
@@ -144,7 +145,8 @@ impl HostDisk {
         platter.syncing = 0;
         drop(platter);
         let table = Arc::new(Mutex::new(Table::default()));
-        let fast = SimDisk { disk: self.clone(), table };
+        let life = self.world.lock().host(self.host).life;
+        let fast = SimDisk { disk: self.clone(), life, table };
         (fast.clone(), SimSlow { fast })
     }
     /// The machine lost power.
@@ -210,10 +212,11 @@ impl Table {
     }
 }
 
-/// The synchronous side of a disk for one process.
+/// The synchronous side of a disk for one process. Once that process is dead it changes nothing any more.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     disk: HostDisk,
+    life: Life,
     table: Arc<Mutex<Table>>,
 }
 
@@ -226,6 +229,9 @@ impl SimDisk {
         let mut platter = self.disk.lock();
         let inode = self.table().inode(file, &platter.image)?;
         act(&mut platter, inode)
+    }
+    fn is_dead(&self) -> bool {
+        self.disk.world.lock().host(self.disk.host).life != self.life
     }
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("no task panics while it holds a table of files")
@@ -266,6 +272,9 @@ impl Disk for SimDisk {
         Ok(entries)
     }
     fn write(&mut self, file: FileId, at: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.is_dead() {
+            return Ok(());
+        }
         let now = self.disk.wall_ms();
         self.with(file, |platter, inode| {
             let more = platter.image.file(inode).pages_missing(at, bytes.len());

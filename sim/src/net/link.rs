@@ -13,6 +13,10 @@ pub struct LinkSpec {
     pub latency_us: u32,
     /// Mean of the exponential part of the latency, microseconds.
     pub jitter_us: u32,
+    /// Segments that take long, in a million.
+    pub slow_ppm: u32,
+    /// How much longer, microseconds.
+    pub slow_us: u32,
     /// Segments lost (and sent again), in a million.
     pub loss_ppm: u32,
     /// Writes cut into more than one segment, in a million.
@@ -23,14 +27,23 @@ pub struct LinkSpec {
 
 impl Default for LinkSpec {
     fn default() -> Self {
-        LinkSpec { latency_us: 150, jitter_us: 60, loss_ppm: 100, cut_ppm: 20_000, window_bytes: 256 << 10 }
+        LinkSpec {
+            latency_us: 150,
+            jitter_us: 60,
+            slow_ppm: 0,
+            slow_us: 0,
+            loss_ppm: 100,
+            cut_ppm: 20_000,
+            window_bytes: 256 << 10,
+        }
     }
 }
 
 impl LinkSpec {
     /// The latency of one segment, ns.
     pub(crate) fn latency(&self, dice: &mut Dice) -> u64 {
-        u64::from(self.latency_us) * 1000 + dice.tail(u64::from(self.jitter_us) * 1000)
+        let usual = u64::from(self.latency_us) * 1000 + dice.tail(u64::from(self.jitter_us) * 1000);
+        usual + if dice.chance(self.slow_ppm) { u64::from(self.slow_us) * 1000 } else { 0 }
     }
 }
 
