@@ -13,8 +13,13 @@ pub mod plants;
 pub mod scenario;
 pub mod tape;
 pub mod verdict;
+pub mod whitebox;
 pub mod workload;
 
+#[cfg(madsim)]
+pub mod clients;
+#[cfg(madsim)]
+pub mod cluster;
 #[cfg(madsim)]
 pub mod disk;
 #[cfg(madsim)]

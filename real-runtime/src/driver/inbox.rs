@@ -70,6 +70,10 @@ impl<C> Handle<C> {
             _ => unreachable!("what was sent comes back"),
         })
     }
+    /// Asks for a graceful end unless the node is too busy or gone.
+    pub fn try_stop(&self) -> Result<(), Ended> {
+        self.sender.try_send(Delivery::One(Input::Stop)).map_err(|_| Ended)
+    }
     /// Asks for a graceful end.
     pub async fn stop(&self) -> Result<(), Ended> {
         self.sender.send(Delivery::One(Input::Stop)).await.map_err(|_| Ended)

@@ -26,7 +26,8 @@ pub(crate) struct Triggers {
 impl Triggers {
     /// The triggers of a tape; `origin_ns` is the time that its times count from.
     pub fn new(actions: &[Action]) -> Triggers {
-        let waiting: Vec<Waiting> = actions.iter().enumerate().filter_map(|(index, action)| waiting(index, action)).collect();
+        let waiting: Vec<Waiting> =
+            actions.iter().enumerate().filter_map(|(index, action)| waiting(index, action)).collect();
         let frames = waiting.iter().any(|w| matches!(w.event, Moment::RequestReceived | Moment::ResponseSent));
         Triggers { waiting, frames }
     }
@@ -34,11 +35,16 @@ impl Triggers {
     pub fn set_origin(&mut self, origin_ns: u64) {
         self.waiting.iter_mut().for_each(|w| w.from_ns += origin_ns);
     }
+    /// Nothing fires any more.
+    pub fn disarm(&mut self) {
+        self.waiting.clear();
+    }
     /// An event happened; the actions that it sets off.
     pub fn note(&mut self, now_ns: u64, node: &str, event: Moment, code: Option<i32>) -> Vec<usize> {
         let mut fired = Vec::new();
         self.waiting.retain_mut(|w| {
-            let counts = w.event == event && w.node == node && now_ns >= w.from_ns && (w.code.is_none() || w.code == code);
+            let counts =
+                w.event == event && w.node == node && now_ns >= w.from_ns && (w.code.is_none() || w.code == code);
             w.left -= u64::from(counts);
             if w.left == 0 {
                 fired.push(w.action);

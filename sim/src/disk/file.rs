@@ -93,9 +93,17 @@ impl File {
         }
         self.assemble(at, (end - at) as usize, |page| Some(&page.now))
     }
-    /// The durable content of a range, as a power cut that loses everything else would leave it.
-    pub fn durable(&self, at: u64, len: usize) -> Bytes {
-        self.assemble(at, len, Page::durable)
+    /// The durable content, as a power cut that loses everything else would leave it.
+    pub fn durable(&self) -> Bytes {
+        self.assemble(0, self.durable_len as usize, Page::durable)
+    }
+    /// Feeds length and content to a hash.
+    pub fn digest(&self, into: &mut blake3::Hasher) {
+        into.update(&self.len.to_le_bytes());
+        for (number, page) in &self.pages {
+            into.update(&number.to_le_bytes());
+            into.update(&page.now[..]);
+        }
     }
     fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
         let end = at + len as u64;

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::file::File;
-use crate::world::Dice;
+use crate::dice::Dice;
+use crate::whitebox::Files;
 
 /// A file on this disk, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +143,10 @@ impl Image {
     pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
         self.files.iter_mut().for_each(|file| file.chill(ppm, dice));
     }
+    /// The disk as a power cut that loses everything that it may lose would leave it.
+    pub fn platter(&self) -> Platter<'_> {
+        Platter(self)
+    }
     /// The paths of all files.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.names.keys().map(String::as_str)
@@ -151,9 +156,35 @@ impl Image {
         let file = self.file(self.find(path)?);
         Some(file.read(0, file.len as usize))
     }
-    /// A part of the durable content of a file.
-    pub fn durable(&self, path: &str, at: u64, len: usize) -> Option<bytes::Bytes> {
-        Some(self.file(*self.durable_names.get(path)?).durable(at, len))
+    /// Feeds everything that a process can see to a hash.
+    pub fn digest(&self, into: &mut blake3::Hasher) {
+        for (path, inode) in &self.names {
+            into.update(&(path.len() as u64).to_le_bytes());
+            into.update(path.as_bytes());
+            self.file(*inode).digest(into);
+        }
+    }
+}
+
+/// See [`Image::platter`].
+#[derive(Clone, Copy, Debug)]
+pub struct Platter<'a>(&'a Image);
+
+impl Files for Platter<'_> {
+    fn paths(&self) -> Vec<String> {
+        self.0.durable_names.keys().cloned().collect()
+    }
+    fn content(&self, path: &str) -> Option<bytes::Bytes> {
+        Some(self.0.file(*self.0.durable_names.get(path)?).durable())
+    }
+}
+
+impl Files for Image {
+    fn paths(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+    fn content(&self, path: &str) -> Option<bytes::Bytes> {
+        Image::content(self, path)
     }
 }
 

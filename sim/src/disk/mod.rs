@@ -39,7 +39,14 @@ pub struct DiskSpec {
 
 impl Default for DiskSpec {
     fn default() -> Self {
-        DiskSpec { least_us: 100, mean_us: 900, slow_ppm: 2_000, slow_us: 100_000, cold_ppm: 300_000, capacity: 64 << 30 }
+        DiskSpec {
+            least_us: 100,
+            mean_us: 900,
+            slow_ppm: 2_000,
+            slow_us: 100_000,
+            cold_ppm: 300_000,
+            capacity: 64 << 30,
+        }
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Filters {
     list: Vec<Filter>,
     /// How many frames each filter hit, by id.
     pub hits: BTreeMap<u64, u64>,
+    /// Filters that hit for the first time and were not reported yet.
+    pub fresh: Vec<u64>,
 }
 
 impl Filters {
@@ -68,7 +70,11 @@ impl Filters {
                 && filter.codes.contains(&code)
         })?;
         hit.left = hit.left.map(|left| left - 1);
-        *self.hits.entry(hit.id).or_default() += 1;
+        let hits = self.hits.entry(hit.id).or_default();
+        *hits += 1;
+        if *hits == 1 {
+            self.fresh.push(hit.id);
+        }
         Some(hit.effect)
     }
 }

@@ -26,7 +26,6 @@ const WALL_START_MS: i64 = 1_767_225_600_000;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Host {
-    pub name: String,
     pub ip: IpAddr,
     pub node: Option<NodeId>,
     pub power: Power,
@@ -41,9 +40,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub fn new(name: &str, ip: IpAddr) -> Host {
+    pub fn new(ip: IpAddr) -> Host {
         Host {
-            name: name.to_owned(),
             ip,
             node: None,
             power: Power::Idle,

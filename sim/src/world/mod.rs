@@ -107,12 +107,12 @@ impl World {
     }
 
     /// Adds a host that is switched off. Its address is 10.0.x.y, by its number.
-    pub fn add_host(&self, name: &str) -> HostId {
+    pub fn add_host(&self) -> HostId {
         let mut state = self.lock();
         let id = HostId(u16::try_from(state.hosts.len()).expect("fewer hosts than addresses"));
         let number = id.0 + 1;
         let ip = IpAddr::V4(Ipv4Addr::new(10, 0, (number >> 8) as u8, (number & 255) as u8));
-        state.hosts.push(Host::new(name, ip));
+        state.hosts.push(Host::new(ip));
         state.net.links.grow();
         id
     }
@@ -263,6 +263,15 @@ impl World {
     pub fn net_counts(&self) -> (u64, u64, u64) {
         let state = self.lock();
         (state.net.segments, state.net.resets, state.net.open_conns() as u64)
+    }
+
+    /// Filters that hit their first frame since this was asked last.
+    pub fn fresh_hits(&self) -> Vec<u64> {
+        std::mem::take(&mut self.lock().net.filters.fresh)
+    }
+    /// Which process of a host runs, or will run next.
+    pub fn life(&self, host: HostId) -> Life {
+        self.lock().host(host).life
     }
 
     /// Whether a host has a running process.

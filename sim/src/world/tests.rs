@@ -103,7 +103,7 @@ fn echo(plan: &Plan) -> Outcome {
     run(5, plan.executor, |world| async move {
         let log = SharedLog::new(Log::new(None));
         let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-        let (a, b) = (world.add_host("server"), world.add_host("client"));
+        let (a, b) = (world.add_host(), world.add_host());
         world.set_links(LinkSpec { latency_us: plan.latency_us, ..LinkSpec::default() });
         // One after the other: what happens in one moment on two hosts has no order.
         let first = server(&world, a, &log);

@@ -1,0 +1,84 @@
+//! What stands behind a consumer: handlers that take their time, and sometimes ask for redelivery.
+//!
+//! Invariant: every delivery is in the history before its handler begins; how long the handler takes and how it ends is
+//! drawn from topic, queue, offset and attempt, so that a redelivery elsewhere meets the same fate.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::pending::ConsumerCommand;
+use seedmq::driver::Handle;
+
+use crate::dice::{Dice, entity};
+use crate::history::Queue;
+use crate::tape::Handler;
+
+/// How a handler ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub after_ns: u64,
+    pub good: bool,
+}
+
+/// A delivery whose handler runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Running {
+    /// Calls of its messages.
+    pub calls: Vec<u64>,
+    pub fate: Fate,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct ConsumerAgent {
+    handle: Option<Handle<ConsumerCommand>>,
+    next_call: u64,
+    running: BTreeMap<u64, Running>,
+    assigned: BTreeMap<String, Vec<(String, u32)>>,
+}
+
+impl ConsumerAgent {
+    /// A process of the client runs now.
+    pub fn started(&mut self, handle: Handle<ConsumerCommand>) {
+        self.handle = Some(handle);
+    }
+    /// Its process is gone, and with it everything that was under way.
+    pub fn died(&mut self) {
+        self.handle = None;
+        self.running.clear();
+        self.assigned.clear();
+    }
+    pub fn handle(&self) -> Option<&Handle<ConsumerCommand>> {
+        self.handle.as_ref()
+    }
+    /// Deliveries whose handlers run.
+    pub fn in_flight(&self) -> usize {
+        self.running.len()
+    }
+    /// The queues of a topic that this member has.
+    pub fn assigned(&self, topic: &str) -> Vec<(String, u32)> {
+        self.assigned.get(topic).cloned().unwrap_or_default()
+    }
+    pub fn assign(&mut self, topic: &str, queues: Vec<(String, u32)>) {
+        self.assigned.insert(topic.to_owned(), queues);
+    }
+    /// A number for one more delivered message.
+    pub fn call(&mut self) -> u64 {
+        self.next_call += 1;
+        self.next_call
+    }
+    pub fn begin(&mut self, delivery: u64, running: Running) {
+        self.running.insert(delivery, running);
+    }
+    /// A handler ends; nothing when its process died before.
+    pub fn end(&mut self, delivery: u64) -> Option<Running> {
+        self.running.remove(&delivery)
+    }
+}
+
+/// How the handler of a message fares.
+pub(crate) fn fate(seed: u64, handler: &Handler, (topic, queue, offset, attempt): (&str, &Queue, u64, u32)) -> Fate {
+    let name = entity(&format!("{topic} {queue}"), &[offset, u64::from(attempt)]);
+    let mut dice = Dice::new(seed, name);
+    let after_ns = dice.between(handler.min_ms * 1_000_000, handler.max_ms * 1_000_000);
+    Fate { after_ns, good: !dice.chance(handler.fail_permille * 1000) }
+}

@@ -1,0 +1,296 @@
+//! Carries out the actions of a tape.
+//!
+//! Invariant: a fault is counted when it took effect, not when it was asked for; whatever begins here also ends here, at its
+//! time or when the liveness phase begins.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use madsim::runtime::Handle as Madsim;
+use seedmq_core::wire::Frame;
+use seedmq_core::wire::codes::{request, response};
+use seedmq_core::wire::topic::CreateTopicHeader;
+
+use super::admin::{AdminCommand, AdminEvent};
+use super::cast::Role;
+use super::scene::{Job, Scene};
+use crate::dice::{Dice, entity};
+use crate::history::Op;
+use crate::net::{Filter, FilterEffect};
+use crate::tape::{Action, What};
+use crate::world::{Death, HostId};
+
+const MS: u64 = 1_000_000;
+
+/// Performs the action with this index.
+pub(super) fn act(scene: &Rc<Scene>, index: usize) {
+    let tape = Rc::clone(&scene.tape);
+    let action = &tape.actions[index];
+    let host = |name: &str| scene.cast.host(name);
+    match &action.what {
+        What::Send { client, .. } => send(scene, host(client), &action.what),
+        What::Join { client } => start(scene, host(client)),
+        What::Leave { client } => stop(scene, host(client)),
+        What::BrokerJoin { node } => start(scene, host(node)),
+        What::Topic { topic, queues, brokers } => topic_at(scene, topic, *queues, &chosen_brokers(scene, brokers)),
+        What::Crash { client, down_ms } => die(scene, host(client), "crash", death(scene, action), *down_ms),
+        What::Kill { node, down_ms } => die(scene, host(node), "kill", death(scene, action), *down_ms),
+        What::PowerLoss { node, down_ms } => die(scene, host(node), "power-loss", Death::PowerLost, *down_ms),
+        What::Restart { node, down_ms } => restart(scene, host(node), *down_ms),
+        What::ClockStep { node, by_ms } => {
+            scene.world.step_clock(host(node), *by_ms);
+            scene.fault("clock-step", host(node), node, None);
+        }
+        What::LostResponse { from, to, code } => filter(scene, action, (from, to.as_deref()), &[*code], true),
+        What::HeartbeatLoss { from, to, codes, for_ms } => {
+            filter(scene, action, (from, to.as_deref()), codes, false);
+            begin(scene, index, *for_ms);
+        }
+        What::Pause { node, for_ms } => {
+            if scene.world.is_up(host(node)) {
+                scene.world.pause(host(node));
+                scene.fault("pause", host(node), node, None);
+                begin(scene, index, *for_ms);
+            }
+        }
+        What::Partition { a, b, oneway, for_ms } => {
+            links(scene, a, b, *oneway, |from, to| scene.world.cut_link(from, to));
+            scene.fault("partition", host(&a[0]), &sides(a, b), None);
+            begin(scene, index, *for_ms);
+        }
+        What::SlowDisk { node, extra_ms, for_ms } => {
+            if let Some(disk) = scene.disks.get(&host(node)) {
+                disk.slow_down(extra_ms * MS);
+                scene.fault("slow-disk", host(node), node, None);
+                begin(scene, index, *for_ms);
+            }
+        }
+    }
+}
+
+fn begin(scene: &Scene, index: usize, for_ms: u64) {
+    scene.seen(|seen| seen.open.insert(index));
+    scene.remind(scene.now() + for_ms * MS, Job::End(index));
+}
+
+/// Ends what an action began, once.
+pub(super) fn end(scene: &Rc<Scene>, index: usize) {
+    if !scene.seen(|seen| seen.open.remove(&index)) {
+        return;
+    }
+    let tape = Rc::clone(&scene.tape);
+    let action = &tape.actions[index];
+    let host = |name: &str| scene.cast.host(name);
+    match &action.what {
+        What::HeartbeatLoss { from, to, .. } => {
+            scene.world.remove_filter(action.id);
+            scene.heal("heal", host(from), &pair(from, to.as_deref()));
+        }
+        What::Pause { node, .. } => {
+            scene.world.resume(host(node));
+            scene.heal("heal", host(node), node);
+        }
+        What::Partition { a, b, oneway, .. } => {
+            links(scene, a, b, *oneway, |from, to| scene.world.mend_link(from, to));
+            scene.heal("heal", host(&a[0]), &sides(a, b));
+        }
+        What::SlowDisk { node, .. } => {
+            scene.disks[&host(node)].slow_down(0);
+            scene.heal("heal", host(node), node);
+        }
+        _ => unreachable!("only actions with a length are open"),
+    }
+}
+
+fn sides(a: &[String], b: &[String]) -> String {
+    format!("{} | {}", a.join(","), b.join(","))
+}
+
+fn pair(from: &str, to: Option<&str>) -> String {
+    to.map_or_else(|| from.to_owned(), |to| format!("{from} {to}"))
+}
+
+fn links(scene: &Scene, a: &[String], b: &[String], oneway: bool, mut act: impl FnMut(HostId, HostId)) {
+    for from in a {
+        for to in b {
+            let (from, to) = (scene.cast.host(from), scene.cast.host(to));
+            act(from, to);
+            if !oneway {
+                act(to, from);
+            }
+        }
+    }
+}
+
+/// A killed process is closed by its kernel, or its whole container vanishes: drawn per action.
+fn death(scene: &Scene, action: &Action) -> Death {
+    let mut dice = Dice::new(scene.tape.header.seed, entity("death", &[action.id]));
+    if dice.chance(350_000) { Death::Vanished } else { Death::Killed }
+}
+
+fn filter(scene: &Scene, action: &Action, (from, to): (&str, Option<&str>), codes: &[i32], responses: bool) {
+    let effect = if responses { FilterEffect::Sever } else { FilterEffect::Drop };
+    let left = responses.then_some(1);
+    let (from_host, to_host) = (scene.cast.host(from), to.map(|to| scene.cast.host(to)));
+    let id = action.id;
+    scene.world.add_filter(Filter { id, from: from_host, to: to_host, codes: codes.to_vec(), responses, effect, left });
+}
+
+/// A filter hit a frame for the first time: its fault took effect.
+pub(super) fn filter_hit(scene: &Scene, id: u64) {
+    let action = scene.tape.actions.iter().find(|action| action.id == id).expect("filters are named by actions");
+    match &action.what {
+        What::HeartbeatLoss { from, to, .. } => {
+            scene.fault("heartbeat-loss", scene.cast.host(from), &pair(from, to.as_deref()), None);
+        }
+        What::LostResponse { from, to, .. } => {
+            scene.fault("lost-response", scene.cast.host(from), &pair(from, to.as_deref()), None);
+        }
+        _ => unreachable!("only these actions set filters"),
+    }
+}
+
+fn send(scene: &Rc<Scene>, host: HostId, what: &What) {
+    let Role::Producer(n) = scene.cast.role(host) else { return };
+    let timeout = Duration::from_millis(scene.tape.header.config.producers[n].send_timeout_ms);
+    let Some((ops, command)) = scene.seen(|seen| seen.producers.get_mut(&host)?.send(what, timeout)) else { return };
+    ops.into_iter().for_each(|op| client_line(scene, host, op));
+    let handle = scene.seen(|seen| seen.producers.get(&host).and_then(|agent| agent.handle().cloned()));
+    // A paused process with a full mailbox loses the command: the call then stays without an outcome.
+    let _ = handle.expect("it just took a send").try_command(command);
+}
+
+/// Adds what a client saw to history and picture.
+pub(super) fn client_line(scene: &Scene, host: HostId, op: Op) {
+    let (now, lane) = (scene.now(), scene.cast.lane(host));
+    let text = scene.seen(|seen| seen.picture.on).then(|| format!("{op:?}"));
+    let line = scene.history(host, op);
+    scene.seen(|seen| seen.picture.client(now, lane, line, || text.unwrap_or_default()));
+}
+
+/// Starts a host that is down.
+pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
+    if scene.world.is_up(host) {
+        return;
+    }
+    let node = scene.seen(|seen| seen.nodes.get(&host).copied());
+    let handle = Madsim::current();
+    let node = node.unwrap_or_else(|| {
+        let node = handle.create_node().name(scene.cast.name(host)).init(move || super::boot::live(host)).build().id();
+        // The first process was just started; it runs once this task waits.
+        scene.seen(|seen| seen.nodes.insert(host, node));
+        node
+    });
+    let again = scene.world.life(host).0 > 0;
+    scene.world.start(host, node);
+    if again {
+        handle.restart(node);
+        scene.heal("start", host, scene.cast.name(host));
+    }
+}
+
+/// Asks a host to stop in order.
+fn stop(scene: &Scene, host: HostId) {
+    scene.seen(|seen| seen.stop(host));
+}
+
+fn restart(scene: &Scene, host: HostId, down_ms: u64) {
+    if scene.world.is_up(host) {
+        scene.fault("restart", host, scene.cast.name(host), None);
+        scene.seen(|seen| seen.restarts.insert(host, down_ms));
+        stop(scene, host);
+    }
+}
+
+/// A process ended in order.
+pub(super) fn exited(scene: &Scene, host: HostId) {
+    let down = scene.seen(|seen| {
+        seen.gone(host);
+        seen.restarts.remove(&host)
+    });
+    if let Some(down_ms) = down {
+        scene.remind(scene.now() + down_ms * MS, Job::Start(host));
+    }
+}
+
+fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_ms: Option<u64>) {
+    let was_up = scene.world.is_up(host);
+    let node = scene.seen(|seen| seen.nodes.get(&host).copied());
+    let Some(node) = node.filter(|_| was_up) else { return };
+    scene.world.die(host, how);
+    Madsim::current().kill(node);
+    let mut durable = None;
+    if let Some(disk) = scene.disks.get(&host).filter(|_| how == Death::PowerLost) {
+        if matches!(scene.cast.role(host), Role::Broker(_)) {
+            durable = Some(crate::whitebox::durable_offsets(&disk.image().platter()));
+        }
+        disk.cut();
+    }
+    scene.seen(|seen| seen.gone(host));
+    scene.fault(kind, host, scene.cast.name(host), durable);
+    if let Some(down_ms) = down_ms {
+        scene.remind(scene.now() + down_ms * MS, Job::Start(host));
+    }
+}
+
+fn chosen_brokers(scene: &Scene, names: &[String]) -> Vec<HostId> {
+    if names.is_empty() {
+        return scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)).collect();
+    }
+    names.iter().map(|name| scene.cast.host(name)).collect()
+}
+
+/// Asks brokers to create a topic, until they did.
+pub(super) fn topic_at(scene: &Scene, topic: &str, queues: u32, brokers: &[HostId]) {
+    let header = CreateTopicHeader {
+        topic: topic.to_owned(),
+        default_topic: Some("TBW102".to_owned()),
+        read_queue_nums: queues as i32,
+        write_queue_nums: queues as i32,
+        perm: 6,
+        topic_filter_type: Some("SINGLE_TAG".to_owned()),
+        topic_sys_flag: Some(0),
+        ..CreateTopicHeader::default()
+    };
+    for host in brokers {
+        let frame = Frame::request(request::UPDATE_AND_CREATE_TOPIC).with_header(&header);
+        ask(scene, scene.cast.broker_addr(*host), frame, true);
+    }
+}
+
+/// Sends a request as the administrator; `insist` repeats it until it succeeds.
+pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, insist: bool) {
+    let (command, handle) = scene.seen(|seen| {
+        seen.next_ticket += 1;
+        let command = AdminCommand { ticket: seen.next_ticket, addr, frame };
+        seen.asked.insert(command.ticket, (command.clone(), insist));
+        (command, seen.admin.clone())
+    });
+    // The administrator is never killed, and asks little.
+    let _ = handle.map(|handle| handle.try_command(command));
+}
+
+/// The administrator has an answer.
+pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
+    let Some((command, insist)) = scene.seen(|seen| seen.asked.remove(&event.ticket)) else { return };
+    let good = event.answer.as_ref().is_some_and(|frame| frame.code == response::SUCCESS);
+    if insist && !good {
+        scene.remind(scene.now() + 500 * MS, Job::Ask(Box::new(command)));
+        return;
+    }
+    super::route::answer(scene, &command, event.answer.as_ref());
+}
+
+/// A broker could not open its store.
+pub(super) fn refused(scene: &Scene, host: HostId, why: &str) {
+    scene.object(seedmq_reports::Violation {
+        oracle: seedmq_reports::Oracle::RecoveryIdempotent,
+        clause: "store-refused".to_owned(),
+        role: "broker".to_owned(),
+        topic_kind: "-".to_owned(),
+        text: format!("{} could not open the store that it wrote itself: {why}", scene.cast.name(host)),
+        at_ms: scene.now_ms(),
+        lines: Vec::new(),
+        proof: vec![why.to_owned()],
+    });
+}

@@ -1,0 +1,108 @@
+//! What white-box oracles see of the inside of nodes: copies, taken when somebody asked for them.
+//!
+//! Invariant: a copy says when it was taken; an oracle that needs a fresh one asks first and looks later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seedmq_core::broker::Broker;
+
+use super::admin::Admin;
+use crate::world::HostId;
+
+/// A pull that waits at a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub topic: String,
+    pub queue: u32,
+    pub offset: u64,
+    pub since_ns: u64,
+    pub until_ns: u64,
+}
+
+/// The inside of a broker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BrokerLook {
+    pub serving: bool,
+    /// First and next offset by topic and queue.
+    pub queues: BTreeMap<(String, u32), (u64, u64)>,
+    /// Committed offset by group, topic and queue.
+    pub committed: BTreeMap<(String, String, u32), u64>,
+    /// Read queues of each topic.
+    pub topics: BTreeMap<String, u32>,
+    pub held: Vec<Held>,
+}
+
+/// The inside of any node.
+#[derive(Clone, Debug)]
+pub(crate) enum Look {
+    Broker(Box<BrokerLook>),
+    Nothing,
+}
+
+/// A node that lets oracles look inside.
+pub(crate) trait Inside {
+    fn look(&self) -> Look {
+        Look::Nothing
+    }
+}
+
+impl Inside for Admin {}
+impl Inside for seedmq_core::producer::Producer {}
+
+impl Inside for Broker {
+    fn look(&self) -> Look {
+        let queues =
+            self.store().queues().map(|(topic, queue, range)| ((topic.to_owned(), queue), (range.start, range.end)));
+        let committed = self.committed_offsets().iter().filter_map(|(group, topic, queue, offset)| {
+            Some(((group.to_owned(), topic.to_owned(), u32::try_from(queue).ok()?), u64::try_from(offset).ok()?))
+        });
+        let topics =
+            self.topics().configs().into_iter().map(|(name, config)| (name, config.read_queue_nums.max(0) as u32));
+        let held = self.held_pulls().map(|held| Held {
+            topic: held.pull.header.topic.clone(),
+            queue: held.pull.queue_id,
+            offset: held.checked_to,
+            since_ns: held.since.0,
+            until_ns: held.until.0,
+        });
+        Look::Broker(Box::new(BrokerLook {
+            serving: self.is_serving(),
+            queues: queues.collect(),
+            committed: committed.collect(),
+            topics: topics.collect(),
+            held: held.collect(),
+        }))
+    }
+}
+
+/// The copies.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Looks {
+    wanted: BTreeSet<HostId>,
+    taken: BTreeMap<HostId, (u64, Look)>,
+}
+
+impl Looks {
+    /// A fresh copy of each of these is wanted, from the next batch of the node on.
+    pub fn want(&mut self, hosts: &[HostId]) {
+        self.wanted.extend(hosts);
+    }
+    pub fn wanted(&self, host: HostId) -> bool {
+        self.wanted.contains(&host)
+    }
+    pub fn put(&mut self, host: HostId, now_ns: u64, look: Look) {
+        self.wanted.remove(&host);
+        self.taken.insert(host, (now_ns, look));
+    }
+    /// What a process left behind when it died means nothing any more.
+    pub fn forget(&mut self, host: HostId) {
+        self.taken.remove(&host);
+    }
+    /// The last copy of a broker, and when it was taken.
+    pub fn broker(&self, host: HostId) -> Option<(u64, &BrokerLook)> {
+        match self.taken.get(&host)? {
+            (at, Look::Broker(look)) => Some((*at, look)),
+            _ => None,
+        }
+    }
+}

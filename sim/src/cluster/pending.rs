@@ -1,0 +1,2 @@
+pub(crate) type NameServerCommand = ();
+pub(crate) type ConsumerCommand = ();

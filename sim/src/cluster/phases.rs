@@ -1,0 +1,161 @@
+//! The course of a run: the cluster comes up, lives through the safety phase, settles in the liveness phase, stops.
+//!
+//! Invariant: every phase has a bound in virtual time, and passing it is a violation, not a hang.
+
+use std::rc::Rc;
+
+use seedmq_reports::{Oracle, Violation};
+
+use super::cast::Role;
+use super::scene::{Job, Scene};
+use super::{act, settle};
+use crate::history::Op;
+use crate::options::RunOptions;
+use crate::tape::Trigger;
+use crate::whitebox::{Completeness, judge_store};
+use crate::world::HostId;
+
+const MS: u64 = 1_000_000;
+/// How long the cluster may take to come up.
+const SETUP_NS: u64 = 120_000 * MS;
+/// How long brokers may take to stop in order at the end.
+const STOP_NS: u64 = 60_000 * MS;
+/// How often the state of everything is looked at.
+const CHECK_NS: u64 = 1_000 * MS;
+
+/// Everything that is due until a time, or until `enough`; whether it was enough.
+async fn proceed(scene: &Rc<Scene>, until_ns: u64, mut enough: impl FnMut(&Rc<Scene>) -> bool) -> bool {
+    loop {
+        scene.world.quiet().await;
+        if enough(scene) {
+            return true;
+        }
+        match scene.world.next(until_ns) {
+            None => return false,
+            Some(None) => {}
+            Some(Some(number)) => perform(scene, scene.job(number)),
+        }
+        for id in scene.world.fresh_hits() {
+            act::filter_hit(scene, id);
+        }
+    }
+}
+
+fn perform(scene: &Rc<Scene>, job: Job) {
+    match job {
+        Job::Act(index) => act::act(scene, index),
+        Job::End(index) => act::end(scene, index),
+        Job::Start(host) => act::start(scene, host),
+        Job::Handled(host, delivery) => super::boot_consumer::handled(scene, host, delivery),
+        Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
+        Job::Check => {
+            settle::look_around(scene);
+            scene.remind(scene.now() + CHECK_NS, Job::Check);
+        }
+    }
+}
+
+/// The whole run.
+pub(super) async fn all(scene: &Rc<Scene>, options: &RunOptions) {
+    if !set_up(scene).await {
+        return scene.object(late("never-ready", "the cluster did not come up".to_owned(), scene));
+    }
+    let origin = scene.now();
+    scene.remind(origin, Job::Check);
+    for (index, action) in scene.tape.actions.iter().enumerate() {
+        if let Trigger::At { at } = action.when {
+            scene.remind(origin + at * MS, Job::Act(index));
+        }
+    }
+    scene.seen(|seen| seen.triggers.set_origin(origin));
+    let safety = origin + scene.tape.header.config.safety_ms * MS;
+    let cut = options.until_ms.map_or(u64::MAX, |ms| ms * MS);
+    proceed(scene, safety.min(cut), |_| false).await;
+    if cut > safety {
+        liveness(scene, cut).await;
+    }
+}
+
+/// Starts everybody, one after the other, and has the topics created.
+async fn set_up(scene: &Rc<Scene>) -> bool {
+    let later = |n: usize| scene.tape.header.config.brokers[n].later;
+    let starts = |role: Role| match role {
+        Role::Consumer(_) => false,
+        Role::Broker(n) => !later(n),
+        _ => true,
+    };
+    for (nth, host) in scene.cast.with_role(starts).into_iter().enumerate() {
+        scene.remind((1 + nth as u64) * MS, Job::Start(host));
+    }
+    let brokers = scene.cast.with_role(|role| matches!(role, Role::Broker(n) if !later(n)));
+    let all_ready = {
+        let brokers = brokers.clone();
+        move |scene: &Rc<Scene>| scene.seen(|seen| brokers.iter().all(|host| seen.ready.contains(host)))
+    };
+    if !proceed(scene, SETUP_NS, all_ready).await {
+        return false;
+    }
+    for (topic, shape) in &scene.tape.header.config.topics {
+        let named = |name: &String| scene.cast.host(name);
+        let at: Vec<HostId> =
+            if shape.brokers.is_empty() { brokers.clone() } else { shape.brokers.iter().map(named).collect() };
+        act::topic_at(scene, topic, shape.queues, &at);
+    }
+    let created = |scene: &Rc<Scene>| scene.seen(|seen| seen.asked.is_empty());
+    proceed(scene, SETUP_NS, created).await
+}
+
+async fn liveness(scene: &Rc<Scene>, cut: u64) {
+    let began = scene.now();
+    let open: Vec<usize> = scene.seen(|seen| seen.open.iter().copied().collect());
+    open.into_iter().for_each(|index| act::end(scene, index));
+    scene.seen(|seen| seen.triggers.disarm());
+    let bound = began + scene.tape.header.config.converge_ms * MS;
+    let settled = proceed(scene, bound.min(cut), |scene| settle::is_settled(scene)).await;
+    if cut <= bound && !settled {
+        return;
+    }
+    if settled {
+        let since = scene.seen(|seen| seen.last_fault_ns);
+        let ms = scene.now().saturating_sub(since.max(began)) / MS;
+        scene.seen(|seen| seen.recovery_ms = Some(ms));
+    } else {
+        settle::complain(scene);
+    }
+    scene.history(scene.cast.admin(), Op::End { drained: settled });
+    stop_all(scene).await;
+}
+
+/// Stops the brokers in order and judges their stores.
+async fn stop_all(scene: &Rc<Scene>) {
+    let (running, down): (Vec<HostId>, Vec<HostId>) =
+        scene.cast.brokers().into_iter().partition(|host| scene.world.is_up(*host));
+    running.iter().for_each(|host| scene.seen(|seen| seen.stop(*host)));
+    let stopped = |scene: &Rc<Scene>| running.iter().all(|host| !scene.world.is_up(*host));
+    if !proceed(scene, scene.now() + STOP_NS, stopped).await {
+        scene.object(late("never-stopped", "a broker did not stop in order within 60 s".to_owned(), scene));
+        return;
+    }
+    for (host, completeness) in running
+        .iter()
+        .map(|host| (host, Completeness::Whole))
+        .chain(down.iter().map(|host| (host, Completeness::Partial)))
+    {
+        let found = judge_store(scene.cast.name(*host), &scene.disks[host].image(), completeness);
+        found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
+    }
+}
+
+/// A bound of the whole cluster was passed.
+pub(super) fn late(clause: &str, text: String, scene: &Scene) -> Violation {
+    Violation {
+        oracle: Oracle::Convergence,
+        clause: clause.to_owned(),
+        role: "cluster".to_owned(),
+        topic_kind: "-".to_owned(),
+        text,
+        at_ms: scene.now_ms(),
+        lines: Vec::new(),
+        proof: Vec::new(),
+    }
+}

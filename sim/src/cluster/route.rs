@@ -1,0 +1,52 @@
+//! What name servers say about topics, asked by the administrator.
+//!
+//! Invariant: a route counts only when it was asked for after the question came up; old answers are thrown away first.
+
+use std::collections::BTreeMap;
+
+use seedmq_core::wire::Frame;
+use seedmq_core::wire::codes::{request, response};
+use seedmq_core::wire::json;
+use seedmq_core::wire::route::{GetRouteInfoHeader, TopicRouteData};
+
+use super::admin::AdminCommand;
+use super::cast::NAME_SERVER_PORT;
+use super::scene::Scene;
+use crate::world::HostId;
+
+/// The brokers of a topic with their read queues; nothing when the name server did not answer with a route.
+pub(crate) type Route = Option<BTreeMap<String, u32>>;
+
+/// Asks every name server that runs for a topic.
+pub(super) fn ask_all(scene: &Scene, topic: &str) {
+    for host in scene.cast.name_servers() {
+        scene.seen(|seen| seen.routes.remove(&(host, topic.to_owned())));
+        if scene.world.is_up(host) {
+            let header = GetRouteInfoHeader { topic: topic.to_owned(), ..GetRouteInfoHeader::default() };
+            let frame = Frame::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
+            let addr = format!("{}:{NAME_SERVER_PORT}", scene.cast.ip(host)).into();
+            super::act::ask(scene, addr, frame, false);
+        }
+    }
+}
+
+/// Takes an answer of whatever kind.
+pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
+    if command.frame.code != request::GET_ROUTEINFO_BY_TOPIC {
+        return;
+    }
+    let Some((host, topic)) = question(scene, command) else { return };
+    let route = answer.filter(|frame| frame.code == response::SUCCESS).and_then(route_of);
+    scene.seen(|seen| drop(seen.routes.insert((host, topic), route)));
+}
+
+fn question(scene: &Scene, command: &AdminCommand) -> Option<(HostId, String)> {
+    let ip = command.addr.parse::<std::net::SocketAddr>().ok()?.ip();
+    let topic = command.frame.fields.get("topic")?.to_owned();
+    Some((scene.cast.by_ip(ip)?, topic))
+}
+
+fn route_of(frame: &Frame) -> Route {
+    let data: TopicRouteData = json::from_slice(&frame.body).ok()?;
+    Some(data.queue_datas.into_iter().map(|q| (q.broker_name, q.read_queue_nums.max(0) as u32)).collect())
+}

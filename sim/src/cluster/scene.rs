@@ -1,0 +1,229 @@
+//! What everybody in a run shares: who there is, what was seen, what is due.
+//!
+//! Invariant: whatever enters the history also enters the canonical log, in the same order.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::pending::NameServerCommand;
+use madsim::task::NodeId;
+use seedmq::driver::Handle;
+use seedmq_core::broker::BrokerCommand;
+use seedmq_reports::Violation;
+
+use super::admin::AdminCommand;
+use super::route::Route;
+use super::settle::{Suspects, Unsettled};
+
+use super::cast::Cast;
+use super::look::Looks;
+use super::picture::Picture;
+use super::trigger::Triggers;
+use crate::clients::{ConsumerAgent, ProducerAgent};
+use crate::disk::HostDisk;
+use crate::history::{Op, Record};
+use crate::tap::{Kind, SharedLog};
+use crate::tape::{Moment, Tape};
+use crate::world::{CpuSpec, HostId, World};
+
+/// Something that the world reminds the cluster of.
+#[derive(Clone, Debug)]
+pub(crate) enum Job {
+    /// An action of the tape, by its index.
+    Act(usize),
+    /// What an action began ends.
+    End(usize),
+    /// A host that went down comes back.
+    Start(HostId),
+    /// A handler of a consumer is done with a delivery.
+    Handled(HostId, u64),
+    /// A look at everything.
+    Check,
+    /// A request of the administrator is sent again.
+    Ask(Box<AdminCommand>),
+}
+
+/// See the module. One per run, reached through [`Scene::current`] by what runs on the hosts.
+pub(crate) struct Scene {
+    pub world: Arc<World>,
+    pub tape: Rc<Tape>,
+    pub cast: Cast,
+    pub cpu: CpuSpec,
+    pub log: SharedLog,
+    pub disks: BTreeMap<HostId, HostDisk>,
+    seen: RefCell<Seen>,
+}
+
+/// The part that changes.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub history: Vec<Record>,
+    pub violations: Vec<Violation>,
+    pub faults: BTreeMap<String, u64>,
+    pub picture: Picture,
+    pub triggers: Triggers,
+    jobs: BTreeMap<u64, Job>,
+    next_job: u64,
+    /// madsim's node of each host that was ever started.
+    pub nodes: BTreeMap<HostId, NodeId>,
+    pub brokers: BTreeMap<HostId, Handle<BrokerCommand>>,
+    pub name_servers: BTreeMap<HostId, Handle<NameServerCommand>>,
+    pub admin: Option<Handle<AdminCommand>>,
+    /// Requests of the administrator, and whether they are repeated until they succeed.
+    pub asked: BTreeMap<u64, (AdminCommand, bool)>,
+    pub next_ticket: u64,
+    /// Brokers that take requests.
+    pub ready: BTreeSet<HostId>,
+    /// Actions that have begun and not ended.
+    pub open: BTreeSet<usize>,
+    /// Hosts that are stopping to be started again, and after how long.
+    pub restarts: BTreeMap<HostId, u64>,
+    /// What name servers answered: the brokers and read queues of a topic.
+    pub routes: BTreeMap<(HostId, String), Route>,
+    pub producers: BTreeMap<HostId, ProducerAgent>,
+    pub consumers: BTreeMap<HostId, ConsumerAgent>,
+    pub looks: Looks,
+    pub suspects: Suspects,
+    /// Looks in a row that found nothing amiss.
+    pub calm: u32,
+    pub unsettled: Option<Unsettled>,
+    /// When everything was looked at last, ns.
+    pub looked_ns: u64,
+    pub recovery_ms: Option<u64>,
+    pub acked: u64,
+    pub delivered: u64,
+    /// When the last fault took effect or ended, ns.
+    pub last_fault_ns: u64,
+}
+
+impl Seen {
+    /// Asks the process of a host to stop in order.
+    pub fn stop(&mut self, host: HostId) {
+        let sent = [
+            self.brokers.get(&host).map(Handle::try_stop),
+            self.name_servers.get(&host).map(Handle::try_stop),
+            self.producers.get(&host).and_then(|agent| agent.handle().map(Handle::try_stop)),
+            self.consumers.get(&host).and_then(|agent| agent.handle().map(Handle::try_stop)),
+        ];
+        assert!(sent.iter().flatten().count() <= 1, "a host has one process");
+    }
+    /// The process of a host is no more.
+    pub fn gone(&mut self, host: HostId) {
+        self.brokers.remove(&host);
+        self.name_servers.remove(&host);
+        self.ready.remove(&host);
+        self.looks.forget(host);
+        self.producers.entry(host).and_modify(ProducerAgent::died);
+        self.consumers.entry(host).and_modify(ConsumerAgent::died);
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Scene>>> = const { RefCell::new(None) };
+}
+
+impl Scene {
+    pub fn new(world: &Arc<World>, tape: &Tape, cast: Cast, cpu: CpuSpec, log: SharedLog) -> Scene {
+        let seen = Seen { triggers: Triggers::new(&tape.actions), ..Seen::default() };
+        Scene {
+            world: Arc::clone(world),
+            tape: Rc::new(tape.clone()),
+            cast,
+            cpu,
+            log,
+            disks: BTreeMap::new(),
+            seen: RefCell::new(seen),
+        }
+    }
+    /// Makes this the scene of the run on this thread.
+    pub fn enter(self) -> Rc<Scene> {
+        let scene = Rc::new(self);
+        CURRENT.with(|current| *current.borrow_mut() = Some(Rc::clone(&scene)));
+        scene
+    }
+    /// The scene of the run on this thread.
+    pub fn current() -> Rc<Scene> {
+        CURRENT.with(|current| current.borrow().clone()).expect("a host runs within a scene")
+    }
+    /// Ends the run on this thread; the scene as it was left.
+    pub fn leave() -> Option<Rc<Scene>> {
+        CURRENT.with(|current| current.borrow_mut().take())
+    }
+    /// Looks at or changes what was seen. Nothing inside may call back.
+    pub fn seen<T>(&self, act: impl FnOnce(&mut Seen) -> T) -> T {
+        act(&mut self.seen.borrow_mut())
+    }
+    /// Virtual time, ns.
+    pub fn now(&self) -> u64 {
+        self.world.now_ns()
+    }
+    /// Virtual time as the history writes it, ms.
+    pub fn now_ms(&self) -> f64 {
+        (self.now() / 1000) as f64 / 1000.0
+    }
+    /// Asks to be reminded of a job.
+    pub fn remind(&self, at_ns: u64, job: Job) {
+        let number = self.seen(|seen| {
+            seen.next_job += 1;
+            seen.jobs.insert(seen.next_job, job);
+            seen.next_job
+        });
+        self.world.remind(at_ns, number);
+    }
+    /// The job of a reminder.
+    pub fn job(&self, number: u64) -> Job {
+        self.seen(|seen| seen.jobs.remove(&number)).expect("a reminder comes once")
+    }
+    /// Adds a line to the history; its line number (the header is line 1).
+    pub fn history(&self, host: HostId, op: Op) -> u64 {
+        let client = if self.cast.is_client(host) { self.cast.name(host).to_owned() } else { String::new() };
+        let record = Record { t: self.now_ms(), client, op };
+        self.log.record(self.now(), host, Kind::History, &record.to_line());
+        self.seen(|seen| {
+            seen.history.push(record);
+            seen.history.len() as u64 + 1
+        })
+    }
+    /// A fault took effect.
+    pub fn fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
+        self.log.record(self.now(), host, Kind::Fault, &(kind, target));
+        self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
+        self.note_fault(kind, host, target, durable);
+    }
+    /// A fault is over.
+    pub fn heal(&self, kind: &str, host: HostId, target: &str) {
+        self.note_fault(kind, host, target, None);
+    }
+    fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
+        let op = Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable };
+        let record = Record { t: self.now_ms(), client: String::new(), op };
+        self.log.record(self.now(), host, Kind::History, &record.to_line());
+        let (now, lane) = (self.now(), self.cast.lane(host));
+        self.seen(|seen| {
+            seen.history.push(record);
+            seen.last_fault_ns = now;
+            seen.picture.fault(now, lane, kind, target);
+        });
+    }
+    /// An event that actions may wait for.
+    pub fn moment(&self, host: HostId, event: Moment, code: Option<i32>) {
+        let now = self.now();
+        let fired = self.seen(|seen| seen.triggers.note(now, self.cast.name(host), event, code));
+        fired.into_iter().for_each(|action| self.remind(now, Job::Act(action)));
+    }
+    /// An oracle objects.
+    pub fn object(&self, violation: Violation) {
+        self.seen(|seen| {
+            let known =
+                seen.violations.iter().any(|v| v.signature() == violation.signature() && v.text == violation.text);
+            if !known && seen.violations.len() < 100 {
+                seen.violations.push(violation);
+            }
+        });
+    }
+}
+
+/// See [`Op::Fault`].
+pub(crate) type Durable = Option<BTreeMap<String, BTreeMap<String, u64>>>;

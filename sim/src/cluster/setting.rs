@@ -1,0 +1,78 @@
+//! Builds the world of a tape: hosts, links, disks, and what this seed draws of conditions that no header names.
+//!
+//! Invariant: each condition draws from a stream of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cast::{Cast, Role};
+use super::scene::Scene;
+use crate::dice::{Dice, entity};
+use crate::disk::{DiskSpec, HostDisk};
+use crate::net::LinkSpec;
+use crate::options::RunOptions;
+use crate::tap::SharedLog;
+use crate::tape::{Config, Latency, Moment, Tape, What};
+use crate::world::{CpuSpec, HostId, World};
+
+/// The scene of a tape; nobody runs yet.
+pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: SharedLog) -> Scene {
+    let (config, seed) = (&tape.header.config, tape.header.seed);
+    let cast = Cast::new(world, config);
+    world.set_links(links(config, seed));
+    let filtered = |what: &What| matches!(what, What::HeartbeatLoss { .. } | What::LostResponse { .. });
+    if tape.actions.iter().any(|action| filtered(&action.what)) {
+        world.watch_frames();
+    }
+    let mut scene = Scene::new(world, tape, cast, cpu(seed), log);
+    scene.disks = disks(&scene, config, seed);
+    let lanes = super::lanes(&scene);
+    scene.seen(|seen| {
+        seen.picture.on = options.timeline;
+        seen.picture.lanes(if options.timeline { lanes } else { Vec::new() });
+    });
+    scene
+}
+
+fn one_of(seed: u64, name: &str, from: &[u32]) -> u32 {
+    from[Dice::new(seed, entity(name, &[0x5e])).below(from.len() as u64) as usize]
+}
+
+fn mean_us(latency: &Latency) -> u32 {
+    u32::try_from(latency.max_us.saturating_sub(latency.min_us) / 3).unwrap_or(u32::MAX)
+}
+
+fn links(config: &Config, seed: u64) -> LinkSpec {
+    let network = &config.network;
+    LinkSpec {
+        latency_us: network.min_us as u32,
+        jitter_us: mean_us(network),
+        slow_ppm: network.slow_permille * 1000,
+        slow_us: network.slow_us as u32,
+        loss_ppm: one_of(seed, "loss", &[0, 0, 200, 5_000]),
+        cut_ppm: one_of(seed, "cut", &[0, 20_000, 300_000]),
+        window_bytes: one_of(seed, "window", &[256 << 10, 64 << 10, 8 << 10]),
+    }
+}
+
+fn cpu(seed: u64) -> CpuSpec {
+    CpuSpec { busy_ppm: one_of(seed, "busy", &[0, 60_000, 250_000]), ..CpuSpec::default() }
+}
+
+fn disks(scene: &Scene, config: &Config, seed: u64) -> BTreeMap<HostId, HostDisk> {
+    let disk = &config.disk;
+    let spec = DiskSpec {
+        least_us: disk.min_us as u32,
+        mean_us: mean_us(disk),
+        slow_ppm: disk.slow_permille * 1000,
+        slow_us: disk.slow_us as u32,
+        cold_ppm: one_of(seed, "cold", &[0, 300_000, 1_000_000]),
+        ..DiskSpec::default()
+    };
+    let keeps = scene.cast.with_role(|role| matches!(role, Role::Broker(_) | Role::NameServer));
+    let disk = |host| {
+        let on_sync = Arc::new(move || Scene::current().moment(host, Moment::SyncInFlight, None));
+        (host, HostDisk::new(&scene.world, host, spec).with_on_sync(on_sync))
+    };
+    keeps.into_iter().map(disk).collect()
+}

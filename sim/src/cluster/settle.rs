@@ -1,0 +1,244 @@
+//! Whether everything is well: nothing under way, every queue owned by one member, everything consumed, every route true.
+//!
+//! Invariant: what is judged was looked at after it was asked for; a state counts as well only when two looks in a row say so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use seedmq_reports::{Oracle, Violation};
+
+use super::cast::Role;
+use super::look::{BrokerLook, Held};
+use super::scene::Scene;
+use crate::tape::Model;
+use crate::world::HostId;
+
+/// A held pull that a message was there for, and the look that saw it.
+pub(crate) type Suspects = BTreeMap<(HostId, String, u32, u64), (u64, u64)>;
+
+/// Why a run is not settled: the rule, a word for the signature, the facts.
+pub(crate) type Unsettled = (Oracle, &'static str, String);
+
+/// Takes a look at everything; once a second.
+pub(super) fn look_around(scene: &Rc<Scene>) {
+    scene.cast.brokers().into_iter().for_each(|host| held_pulls(scene, host));
+    let now = scene.now();
+    let why = unsettled(scene);
+    scene.seen(|seen| {
+        seen.calm = if why.is_none() { seen.calm + 1 } else { 0 };
+        seen.unsettled = why;
+        seen.looked_ns = now;
+        let brokers: Vec<HostId> = seen.ready.iter().copied().collect();
+        seen.looks.want(&brokers);
+    });
+    scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
+}
+
+/// Whether two looks in a row found nothing amiss.
+pub(super) fn is_settled(scene: &Rc<Scene>) -> bool {
+    scene.seen(|seen| seen.calm >= 2)
+}
+
+/// The bound of the liveness phase was passed: says what is still amiss.
+pub(super) fn complain(scene: &Scene) {
+    let why = scene.seen(|seen| seen.unsettled.clone());
+    let (oracle, clause, text) =
+        why.unwrap_or((Oracle::Convergence, "restless", "the cluster was well only for a moment".to_owned()));
+    scene.object(Violation {
+        oracle,
+        clause: clause.to_owned(),
+        role: "cluster".to_owned(),
+        topic_kind: "-".to_owned(),
+        text: format!("still so at the end of the liveness phase: {text}"),
+        at_ms: scene.now_ms(),
+        lines: Vec::new(),
+        proof: vec![text],
+    });
+}
+
+/// The oracle `held-pull`: no pull waits for a message that is there, and none longer than it said.
+fn held_pulls(scene: &Scene, host: HostId) {
+    let found = scene.seen(|seen| {
+        let (at, look) = seen.looks.broker(host)?;
+        let mut proof = Vec::new();
+        let mut next = Suspects::new();
+        for held in &look.held {
+            let key = (host, held.topic.clone(), held.queue, held.since_ns);
+            let end = look.queues.get(&(held.topic.clone(), held.queue)).map_or(0, |range| range.1);
+            if let Some((seen_at, end)) = seen.suspects.get(&key)
+                && at > *seen_at
+                && held.offset < *end
+            {
+                proof.push(complaint(held, *end, at));
+            }
+            if held.offset < end {
+                next.insert(key, (at, end));
+            }
+            if at > held.until_ns + 2_000_000_000 {
+                proof.push(complaint(held, end, at));
+            }
+        }
+        seen.suspects.retain(|key, (seen_at, _)| key.0 != host || *seen_at == at);
+        for (key, value) in next {
+            seen.suspects.entry(key).or_insert(value);
+        }
+        (!proof.is_empty()).then_some(proof)
+    });
+    let Some(proof) = found else { return };
+    scene.object(Violation {
+        oracle: Oracle::HeldPull,
+        clause: "not-answered".to_owned(),
+        role: "broker".to_owned(),
+        topic_kind: "-".to_owned(),
+        text: format!("{} holds a pull that is due: {}", scene.cast.name(host), proof[0]),
+        at_ms: scene.now_ms(),
+        lines: Vec::new(),
+        proof,
+    });
+}
+
+fn complaint(held: &Held, end: u64, at_ns: u64) -> String {
+    let ms = |ns: u64| ns / 1_000_000;
+    let Held { topic, queue, offset, since_ns, until_ns } = held;
+    format!(
+        "a pull of {topic}/{queue} from {offset} waits since {} until {} ms; the queue ends at {end}, it is {} ms",
+        ms(*since_ns),
+        ms(*until_ns),
+        ms(at_ns)
+    )
+}
+
+/// The first thing that is not well.
+fn unsettled(scene: &Scene) -> Option<Unsettled> {
+    let running = running_brokers(scene)?;
+    match running {
+        Err(why) => Some((Oracle::Convergence, "broker-not-ready", why)),
+        Ok(brokers) => sends(scene)
+            .or_else(|| owners(scene, &brokers))
+            .or_else(|| backlog(scene, &brokers))
+            .or_else(|| routes(scene, &brokers)),
+    }
+}
+
+type Brokers = BTreeMap<HostId, BrokerLook>;
+
+/// A fresh look at every broker that runs, or why there is none.
+fn running_brokers(scene: &Scene) -> Option<Result<Brokers, String>> {
+    let mut brokers = Brokers::new();
+    for host in scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)) {
+        let look = scene.seen(|seen| {
+            let fresh = seen.looks.broker(host).filter(|(at, look)| *at >= seen.looked_ns && look.serving);
+            fresh.map(|(_, look)| look.clone())
+        });
+        match look {
+            Some(look) => drop(brokers.insert(host, look)),
+            None => return Some(Err(format!("{} does not serve, or does nothing at all", scene.cast.name(host)))),
+        }
+    }
+    Some(Ok(brokers))
+}
+
+fn sends(scene: &Scene) -> Option<Unsettled> {
+    let waiting = scene.seen(|seen| {
+        seen.producers.iter().find(|(_, agent)| agent.in_flight() > 0).map(|(host, agent)| (*host, agent.in_flight()))
+    });
+    let (host, count) = waiting?;
+    Some((Oracle::Convergence, "send-without-outcome", format!("{} waits for {count} sends", scene.cast.name(host))))
+}
+
+/// Members of each group that run, with their topics.
+fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> {
+    let mut groups: BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> = BTreeMap::new();
+    for host in scene.cast.with_role(|role| matches!(role, Role::Consumer(_))) {
+        let Role::Consumer(n) = scene.cast.role(host) else { continue };
+        let shape = &scene.tape.header.config.consumers[n];
+        let clustering = scene.tape.header.config.groups.get(&shape.group).is_none_or(|g| g.model == Model::Clustering);
+        if clustering && scene.world.is_up(host) {
+            let group = groups.entry(shape.group.clone()).or_default();
+            group.0.push(host);
+            group.1.extend(shape.topics.iter().cloned());
+        }
+    }
+    groups
+}
+
+fn queues_of(scene: &Scene, brokers: &Brokers, topic: &str) -> BTreeSet<(String, u32)> {
+    let of = |(host, look): (&HostId, &BrokerLook)| {
+        let name = scene.cast.name(*host).to_owned();
+        let count = look.topics.get(topic).copied().unwrap_or(0);
+        (0..count).map(move |queue| (name.clone(), queue)).collect::<Vec<_>>()
+    };
+    brokers.iter().flat_map(of).collect()
+}
+
+/// The oracle `owner`: every queue has exactly one.
+fn owners(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+    for (group, (hosts, topics)) in members(scene) {
+        for topic in topics {
+            let mut owned: BTreeMap<(String, u32), Vec<&str>> = BTreeMap::new();
+            for host in &hosts {
+                let mine = scene.seen(|seen| seen.consumers.get(host).map(|agent| agent.assigned(&topic)));
+                for queue in mine.unwrap_or_default() {
+                    owned.entry(queue).or_default().push(scene.cast.name(*host));
+                }
+            }
+            let all = queues_of(scene, brokers, &topic);
+            if let Some(((broker, queue), owners)) = owned.iter().find(|(_, owners)| owners.len() > 1) {
+                let text = format!("{broker}:{queue} of {topic} has the owners {} in {group}", owners.join(", "));
+                return Some((Oracle::Owner, "two-owners", text));
+            }
+            if let Some((broker, queue)) = all.iter().find(|queue| !owned.contains_key(*queue)) {
+                let text = format!("{broker}:{queue} of {topic} has no owner in {group}");
+                return Some((Oracle::Owner, "no-owner", text));
+            }
+        }
+    }
+    None
+}
+
+/// Everything that is stored was consumed and committed.
+fn backlog(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+    let busy = scene.seen(|seen| seen.consumers.iter().find(|(_, agent)| agent.in_flight() > 0).map(|(host, _)| *host));
+    if let Some(host) = busy {
+        return Some((
+            Oracle::Convergence,
+            "handler-busy",
+            format!("{} still handles messages", scene.cast.name(host)),
+        ));
+    }
+    for (group, (_, topics)) in members(scene) {
+        for (host, look) in brokers {
+            for ((topic, queue), (first, end)) in look.queues.iter().filter(|((topic, _), _)| topics.contains(topic)) {
+                let key = (group.clone(), topic.clone(), *queue);
+                let committed = look.committed.get(&key).copied();
+                if committed.unwrap_or(*first) < *end {
+                    let name = scene.cast.name(*host);
+                    let text = format!(
+                        "{group} has committed {committed:?} of {name}:{queue} of {topic}, which ends at {end}"
+                    );
+                    return Some((Oracle::Convergence, "not-consumed", text));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The oracle `route`: what name servers say is what runs.
+fn routes(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+    for topic in scene.tape.header.config.topics.keys() {
+        let truth: BTreeMap<String, u32> = brokers
+            .iter()
+            .filter_map(|(host, look)| Some((scene.cast.name(*host).to_owned(), *look.topics.get(topic)?)))
+            .collect();
+        for host in scene.cast.name_servers().into_iter().filter(|host| scene.world.is_up(*host)) {
+            let told = scene.seen(|seen| seen.routes.get(&(host, topic.clone())).cloned()).flatten();
+            if told.as_ref() != Some(&truth) && !(truth.is_empty() && told.is_none()) {
+                let name = scene.cast.name(host);
+                let text = format!("{name} says that {topic} is at {told:?}, but it is at {truth:?}");
+                return Some((Oracle::Route, "wrong-route", text));
+            }
+        }
+    }
+    None
+}

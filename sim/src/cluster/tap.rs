@@ -1,0 +1,117 @@
+//! What the cluster sees of each node through its driver: the canonical log, events that actions wait for, the picture, and
+//! a look inside when somebody asked for one.
+//!
+//! Invariant: a tap changes nothing; with no trigger and no picture asked for it costs the hash and nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::rc::Rc;
+
+use seedmq::driver::Tap;
+use seedmq_core::node::{ConnId, Input, Node, Now, Output};
+use seedmq_core::wire::Frame;
+use serde::Serialize;
+
+use super::look::Inside;
+use super::scene::Scene;
+use crate::tap::Kind;
+use crate::tape::Moment;
+use crate::world::{HostId, Life};
+
+/// See the module.
+pub(crate) struct RoleTap {
+    scene: Rc<Scene>,
+    host: HostId,
+    life: Life,
+    /// Whether frames are looked at one by one.
+    frames: bool,
+    /// The host at the other end of each connection.
+    peers: BTreeMap<ConnId, HostId>,
+    /// Codes of requests that were not answered.
+    asked: BTreeMap<(ConnId, i32), i32>,
+}
+
+impl RoleTap {
+    pub fn new(scene: &Rc<Scene>, host: HostId) -> RoleTap {
+        let life = scene.world.life(host);
+        let frames = scene.seen(|seen| seen.triggers.frames || seen.picture.on);
+        RoleTap { scene: Rc::clone(scene), host, life, frames, peers: BTreeMap::new(), asked: BTreeMap::new() }
+    }
+    fn alive(&self) -> bool {
+        self.scene.world.life(self.host) == self.life
+    }
+    fn record(&self, kind: Kind, what: &(impl Serialize + Debug)) {
+        self.scene.log.record(self.scene.now(), self.host, kind, what);
+    }
+    fn frame_in(&mut self, conn: ConnId, frame: &Frame) {
+        if let Some(peer) = self.peers.get(&conn) {
+            let (now, flight) = (self.scene.now(), (peer.0, self.host.0, frame.opaque, frame.is_response()));
+            self.scene.seen(|seen| seen.picture.arrived(now, flight));
+        }
+        if !frame.is_response() {
+            if !frame.is_oneway() {
+                self.asked.insert((conn, frame.opaque), frame.code);
+            }
+            self.scene.moment(self.host, Moment::RequestReceived, Some(frame.code));
+        }
+    }
+    fn frame_out(&mut self, conn: ConnId, frame: &Frame) {
+        let asked = if frame.is_response() { self.asked.remove(&(conn, frame.opaque)) } else { None };
+        if let Some(peer) = self.peers.get(&conn) {
+            let (now, flight) = (self.scene.now(), (self.host.0, peer.0, frame.opaque, frame.is_response()));
+            let text = || match asked {
+                Some(code) => format!("{} of {code} #{}", frame.code, frame.opaque),
+                None => format!("{} #{}", frame.code, frame.opaque),
+            };
+            self.scene.seen(|seen| seen.picture.sent(now, flight, text));
+        }
+        if let Some(code) = asked {
+            self.scene.moment(self.host, Moment::ResponseSent, Some(code));
+        }
+    }
+}
+
+impl<N: Node + Inside> Tap<N> for RoleTap
+where
+    N::Command: Serialize + Debug,
+    N::Event: Serialize + Debug,
+{
+    fn input(&mut self, now: &Now, input: &Input<N::Command>) {
+        if matches!(input, Input::Settle) || !self.alive() {
+            return;
+        }
+        self.record(Kind::Input, &(now, input));
+        if !self.frames {
+            return;
+        }
+        match input {
+            Input::Opened { conn, peer, .. } => {
+                if let Some(host) = self.scene.cast.by_ip(peer.ip()) {
+                    self.peers.insert(*conn, host);
+                }
+            }
+            Input::Closed { conn } => {
+                self.peers.remove(conn);
+                self.asked.retain(|(on, _), _| on != conn);
+            }
+            Input::Frame { conn, frame } => self.frame_in(*conn, frame),
+            _ => {}
+        }
+    }
+    fn output(&mut self, output: &Output<N::Event>) {
+        if !self.alive() {
+            return;
+        }
+        self.record(Kind::Output, output);
+        if let (true, Output::Send { conn, frame }) = (self.frames, output) {
+            self.frame_out(*conn, frame);
+        }
+    }
+    fn settled(&mut self, node: &N) {
+        super::panics::checking(|| node.invariants());
+        if self.alive() && self.scene.seen(|seen| seen.looks.wanted(self.host)) {
+            let (now, inside) = (self.scene.now(), node.look());
+            self.scene.seen(|seen| seen.looks.put(self.host, now, inside));
+        }
+    }
+}

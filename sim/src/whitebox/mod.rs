@@ -1,0 +1,40 @@
+//! White-box oracles: they judge what is on the disks and inside the nodes.
+//!
+//! Invariant: stores are read here by a reader of its own, never by the code under test.
+
+mod projection;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use seedmq_reports::{Oracle, Violation};
+
+pub use projection::{Completeness, judge_store, summary};
+pub use reader::{Files, Log, LogRecord, QueueEntry, read_log, read_queues};
+
+/// The first position of each queue (by topic and queue id) that a store does not hold.
+pub fn durable_offsets(platter: &impl Files) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let log = read_log(platter);
+    let mut offsets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for record in log.records {
+        let next = offsets.entry(record.topic).or_default().entry(record.queue.to_string()).or_default();
+        *next = (*next).max(record.queue_offset + 1);
+    }
+    offsets
+}
+
+/// A violation that the state of a broker proves.
+pub(crate) fn broken(oracle: Oracle, clause: &str, text: String, proof: Vec<String>) -> Violation {
+    Violation {
+        oracle,
+        clause: clause.to_owned(),
+        role: "broker".to_owned(),
+        topic_kind: "-".to_owned(),
+        text,
+        at_ms: 0.0,
+        lines: Vec::new(),
+        proof,
+    }
+}

@@ -1,0 +1,116 @@
+//! The oracles `projection` and `dense`: consume queues are exactly the projection of the log, and count without holes.
+//!
+//! Invariant: an entry that is there must be right at any time; that all entries are there is demanded only where the broker
+//! stopped in order.
+
+use std::collections::BTreeMap;
+
+use seedmq_reports::{Oracle, Violation};
+
+use super::broken;
+use super::reader::{Files, LogRecord, QueueEntry, read_log, read_queues};
+
+/// How much of the queues must be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// Everything: the broker stopped in order.
+    Whole,
+    /// What happens to be there.
+    Partial,
+}
+
+type Queues<T> = BTreeMap<(String, u32), BTreeMap<u64, T>>;
+
+fn project(records: Vec<LogRecord>) -> (Queues<QueueEntry>, Vec<String>) {
+    let mut queues: Queues<QueueEntry> = BTreeMap::new();
+    let mut holes = Vec::new();
+    for record in records {
+        let queue = queues.entry((record.topic.clone(), record.queue)).or_default();
+        let next = queue.last_key_value().map(|(offset, _)| offset + 1);
+        if next.is_some_and(|next| next != record.queue_offset) {
+            holes.push(format!(
+                "{}/{}: the record at {} has offset {}, after {}",
+                record.topic,
+                record.queue,
+                record.physical,
+                record.queue_offset,
+                next.unwrap_or_default() - 1
+            ));
+        }
+        let entry = QueueEntry { physical: record.physical, size: record.size, tags_code: record.tags_code };
+        queue.insert(record.queue_offset, entry);
+    }
+    (queues, holes)
+}
+
+/// Judges the store of a broker as it lies on its disk.
+pub fn judge_store(broker: &str, store: &impl Files, completeness: Completeness) -> Vec<Violation> {
+    let log = read_log(store);
+    let mut found = Vec::new();
+    if let (Some(why), Completeness::Whole) = (&log.torn, completeness) {
+        let text = format!("the log of {broker} is not whole although the broker stopped in order: {why}");
+        found.push(broken(Oracle::Projection, "torn-log", text, vec![why.clone()]));
+    }
+    let (expected, holes) = project(log.records);
+    if !holes.is_empty() {
+        let text = format!("queue offsets of {broker} are not dense: {}", holes[0]);
+        found.push(broken(Oracle::Dense, "hole", text, holes));
+    }
+    let actual = read_queues(store);
+    let mut wrong = compare(&expected, &actual, log.begin, log.end, completeness);
+    if !wrong.is_empty() {
+        let text = format!("the queues of {broker} are not the projection of its log: {}", wrong[0]);
+        wrong.truncate(10);
+        found.push(broken(Oracle::Projection, "differs", text, wrong));
+    }
+    found
+}
+
+fn compare(
+    expected: &Queues<QueueEntry>,
+    actual: &Queues<QueueEntry>,
+    begin: u64,
+    end: u64,
+    completeness: Completeness,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for ((topic, queue), entries) in actual {
+        let right = expected.get(&(topic.clone(), *queue));
+        for (offset, entry) in entries {
+            let inside = (begin..end).contains(&entry.physical);
+            let due = right.and_then(|right| right.get(offset));
+            let stale = entry.physical < begin || (completeness == Completeness::Partial && !inside);
+            if !stale && !due.is_some_and(|due| same(topic, due, entry)) {
+                wrong.push(format!("{topic}/{queue}:{offset} is {entry:?}, the log says {due:?}"));
+            }
+        }
+    }
+    if completeness == Completeness::Whole {
+        for ((topic, queue), entries) in expected {
+            let there = actual.get(&(topic.clone(), *queue));
+            let missing = entries.keys().find(|offset| there.is_none_or(|there| !there.contains_key(offset)));
+            if let Some(offset) = missing {
+                wrong.push(format!("{topic}/{queue}:{offset} is missing, the log says {:?}", entries[offset]));
+            }
+        }
+    }
+    wrong
+}
+
+/// The topic of messages that wait for a delay level: its entries hold the time of delivery instead of a tag.
+const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+fn same(topic: &str, due: &QueueEntry, entry: &QueueEntry) -> bool {
+    (due.physical, due.size) == (entry.physical, entry.size)
+        && (due.tags_code == entry.tags_code || topic == SCHEDULE_TOPIC)
+}
+
+/// What a store holds, for comparing two of them: end of the log, and the next offset of each queue by log.
+pub fn summary(store: &impl Files) -> (u64, BTreeMap<(String, u32), u64>) {
+    let log = read_log(store);
+    let mut next = BTreeMap::new();
+    for record in &log.records {
+        next.insert((record.topic.clone(), record.queue), record.queue_offset + 1);
+    }
+    (log.end, next)
+}

@@ -1,0 +1,232 @@
+//! Reads a store as it lies on a disk: the commit log and the consume queues, in the formats of the Java store.
+//!
+//! Invariant: nothing here is shared with the code under test: the layout is spelled out once more.
+//!
+//! ```text
+//! record: total 4 | magic 4 | body crc 4 | queue 4 | flag 4 | queue offset 8 | physical 8 | sys flag 4 | born 8
+//!         | born host 8 or 20 | store 8 | store host 8 or 20 | reconsumed 4 | prepared 8 | body length 4 | body
+//!         | topic length 1 or 2 | topic | properties length 2 | properties
+//! blank:  total 4 | magic 4 | anything
+//! entry:  physical 8 | size 4 | tags code 8
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+/// The files of a store, by path from its root.
+pub trait Files {
+    /// Every path.
+    fn paths(&self) -> Vec<String>;
+    /// The content of a file; nothing when it is not there.
+    fn content(&self, path: &str) -> Option<Bytes>;
+}
+
+impl Files for BTreeMap<String, Bytes> {
+    fn paths(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
+    fn content(&self, path: &str) -> Option<Bytes> {
+        self.get(path).cloned()
+    }
+}
+
+const MAGIC_V1: u32 = 0xDAA3_20A7;
+const MAGIC_V2: u32 = 0xDAA3_20AB;
+const MAGIC_BLANK: u32 = 0xCBD4_3194;
+const BORN_HOST_V6: u32 = 1 << 4;
+const STORE_HOST_V6: u32 = 1 << 5;
+const FILLER_SIZE: u32 = 0x7FFF_FFFF;
+
+/// What the log says about one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Position in the log.
+    pub physical: u64,
+    /// Bytes.
+    pub size: u32,
+    /// Topic.
+    pub topic: String,
+    /// Queue.
+    pub queue: u32,
+    /// Number within the queue.
+    pub queue_offset: u64,
+    /// Hash of the tag as the queue entry holds it; 0 without a tag.
+    pub tags_code: i64,
+    /// Time of storing, ms since 1970.
+    pub store_ms: u64,
+}
+
+/// A log as far as it is whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Where it begins.
+    pub begin: u64,
+    /// Where the first thing stands that is no record.
+    pub end: u64,
+    /// Its messages, in order.
+    pub records: Vec<LogRecord>,
+    /// Why it ends there, if not for want of bytes.
+    pub torn: Option<String>,
+}
+
+/// One entry of a consume queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueEntry {
+    /// Position of the record.
+    pub physical: u64,
+    /// Bytes of the record.
+    pub size: u32,
+    /// Hash of its tag.
+    pub tags_code: i64,
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let part = self.bytes.get(self.at..self.at.checked_add(len)?)?;
+        self.at += len;
+        Some(part)
+    }
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
+    }
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
+    }
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+}
+
+/// What stands at a position of a log file.
+enum Found {
+    Message(LogRecord),
+    Blank,
+    /// Zeros, or the end of the file.
+    Nothing,
+    Broken(String),
+}
+
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+fn tags_code(properties: &str) -> i64 {
+    let tag = properties.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}')).find(|(name, _)| *name == "TAGS");
+    tag.filter(|(_, value)| !value.is_empty()).map_or(0, |(_, value)| i64::from(java_hash(value)))
+}
+
+fn parse(bytes: &[u8], position: u64) -> Found {
+    let mut head = Cursor { bytes, at: 0 };
+    let (Some(total), Some(magic)) = (head.u32(), head.u32()) else { return Found::Nothing };
+    match magic {
+        0 if total == 0 => Found::Nothing,
+        MAGIC_BLANK => Found::Blank,
+        MAGIC_V1 | MAGIC_V2 => {
+            let Some(whole) = bytes.get(..total as usize) else {
+                return Found::Broken(format!("a record of {total} bytes at {position} does not fit"));
+            };
+            message(whole, magic, position)
+                .unwrap_or_else(|| Found::Broken(format!("the record at {position} is cut short")))
+        }
+        _ => Found::Broken(format!("no record begins at {position}")),
+    }
+}
+
+fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
+    let mut cursor = Cursor { bytes, at: 8 };
+    let crc = cursor.u32()?;
+    let queue = cursor.u32()?;
+    let _flag = cursor.u32()?;
+    let (queue_offset, physical) = (cursor.u64()?, cursor.u64()?);
+    let sys_flag = cursor.u32()?;
+    let _born = cursor.u64()?;
+    cursor.take(if sys_flag & BORN_HOST_V6 == 0 { 8 } else { 20 })?;
+    let store_ms = cursor.u64()?;
+    cursor.take(if sys_flag & STORE_HOST_V6 == 0 { 8 } else { 20 })?;
+    let (_reconsumed, _prepared) = (cursor.u32()?, cursor.u64()?);
+    let body_len = cursor.u32()? as usize;
+    let body = cursor.take(body_len)?;
+    let topic_len = if magic == MAGIC_V1 { usize::from(cursor.u8()?) } else { usize::from(cursor.u16()?) };
+    let topic = String::from_utf8(cursor.take(topic_len)?.to_vec()).ok()?;
+    let properties_len = usize::from(cursor.u16()?);
+    let properties = std::str::from_utf8(cursor.take(properties_len)?).ok()?;
+    // Java keeps 31 bits of the checksum.
+    if !body.is_empty() && crc32fast::hash(body) & 0x7FFF_FFFF != crc {
+        return Some(Found::Broken(format!("the body of the record at {position} does not match its checksum")));
+    }
+    if physical != position {
+        return Some(Found::Broken(format!("the record at {position} says that it stands at {physical}")));
+    }
+    let (size, tags_code) = (bytes.len() as u32, tags_code(properties));
+    Some(Found::Message(LogRecord { physical, size, topic, queue, queue_offset, tags_code, store_ms }))
+}
+
+fn scan(files: Vec<(u64, Bytes)>) -> Log {
+    let mut log = Log { begin: files.first().map_or(0, |(begin, _)| *begin), ..Log::default() };
+    log.end = log.begin;
+    for (begin, bytes) in files {
+        if begin != log.end {
+            return log;
+        }
+        let mut at = 0;
+        loop {
+            match parse(&bytes[at..], begin + at as u64) {
+                Found::Message(record) => {
+                    at += record.size as usize;
+                    log.records.push(record);
+                    log.end = begin + at as u64;
+                }
+                Found::Blank => {
+                    log.end = begin + bytes.len() as u64;
+                    break;
+                }
+                Found::Nothing if at == bytes.len() => break,
+                Found::Nothing => return log,
+                Found::Broken(why) => {
+                    log.torn = Some(why);
+                    return log;
+                }
+            }
+        }
+    }
+    log
+}
+
+/// The log of a store.
+pub fn read_log(store: &impl Files) -> Log {
+    let begin = |path: &str| path.strip_prefix("commitlog/").and_then(|name| name.parse::<u64>().ok());
+    let mut files: Vec<(u64, String)> =
+        store.paths().into_iter().filter_map(|path| Some((begin(&path)?, path))).collect();
+    files.sort();
+    scan(files.into_iter().map_while(|(begin, path)| Some((begin, store.content(&path)?))).collect())
+}
+
+/// The consume queues of a store: entries by topic, queue and number.
+pub fn read_queues(store: &impl Files) -> BTreeMap<(String, u32), BTreeMap<u64, QueueEntry>> {
+    let mut queues: BTreeMap<(String, u32), BTreeMap<u64, QueueEntry>> = BTreeMap::new();
+    for path in store.paths() {
+        let Some(rest) = path.strip_prefix("consumequeue/") else { continue };
+        let mut parts = rest.split('/');
+        let (Some(topic), Some(queue), Some(name)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Ok(queue), Ok(begin)) = (queue.parse::<u32>(), name.parse::<u64>()) else { continue };
+        let Some(bytes) = store.content(&path) else { continue };
+        let entries = queues.entry((topic.to_owned(), queue)).or_default();
+        for (nth, unit) in (begin / 20..).zip(bytes.chunks_exact(20)) {
+            let mut cursor = Cursor { bytes: unit, at: 0 };
+            let (Some(physical), Some(size), Some(tags)) = (cursor.u64(), cursor.u32(), cursor.u64()) else { break };
+            if size != 0 && size != FILLER_SIZE {
+                entries.insert(nth, QueueEntry { physical, size, tags_code: tags as i64 });
+            }
+        }
+    }
+    queues
+}

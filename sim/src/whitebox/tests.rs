@@ -1,0 +1,128 @@
+//! The reader against stores that Apache RocketMQ wrote, and the oracles against small damages of them.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use seedmq_reports::Oracle;
+
+use super::*;
+
+type Store = BTreeMap<String, Bytes>;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
+}
+
+fn unzip(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// The regular files of a tar archive, below its first folder.
+fn untar(bytes: &[u8]) -> Store {
+    let mut files = Store::new();
+    let (mut at, mut long) = (0, None);
+    while at + 512 <= bytes.len() && bytes[at] != 0 {
+        let head = &bytes[at..at + 512];
+        let text = |range: std::ops::Range<usize>| {
+            let part = &head[range];
+            String::from_utf8(part[..part.iter().position(|b| *b == 0).unwrap_or(part.len())].to_vec()).unwrap()
+        };
+        let (prefix, name) = (text(345..500), text(0..100));
+        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let len = usize::from_str_radix(text(124..136).trim(), 8).unwrap();
+        if head[156] == b'L' {
+            let name = bytes[at + 512..at + 512 + len].split(|b| *b == 0).next().unwrap();
+            long = Some(String::from_utf8(name.to_vec()).unwrap());
+        } else if head[156] == b'0' || head[156] == 0 {
+            let path = long.take().unwrap_or(path);
+            let path = path.trim_start_matches("./").split_once('/').unwrap().1.to_owned();
+            files.insert(path, Bytes::copy_from_slice(&bytes[at + 512..at + 512 + len]));
+        }
+        at += 512 + len.div_ceil(512) * 512;
+    }
+    files
+}
+
+fn store(name: &str) -> Store {
+    untar(&unzip(&golden(name).join("store.tar.gz")))
+}
+
+fn expected(name: &str, kind: &str) -> Vec<serde_json::Value> {
+    let text = String::from_utf8(unzip(&golden(name).join("expect.jsonl.gz"))).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter(|line| line["kind"] == kind).collect()
+}
+
+#[test]
+fn reads_what_java_wrote() {
+    for name in ["store-clean", "store-killed"] {
+        let files = store(name);
+        let log = read_log(&files);
+        let queues = read_queues(&files);
+        let entries = expected(name, "entry");
+        assert!(entries.len() > 100);
+        let by_place: BTreeMap<_, _> =
+            log.records.iter().map(|r| ((r.topic.as_str(), r.queue, r.queue_offset), r)).collect();
+        for entry in &entries {
+            let (topic, queue) = (entry["topic"].as_str().unwrap(), entry["queueId"].as_u64().unwrap() as u32);
+            let offset = entry["queueOffset"].as_u64().unwrap();
+            let tags: i64 = entry["tagsCode"].as_str().unwrap().parse().unwrap();
+            let place = (entry["physicOffset"].as_u64().unwrap(), entry["size"].as_u64().unwrap() as u32);
+            if name == "store-clean" {
+                let found = queues[&(topic.to_owned(), queue)][&offset];
+                assert_eq!((found.physical, found.size, found.tags_code), (place.0, place.1, tags), "{entry}");
+            }
+            let record = by_place[&(topic, queue, offset)];
+            assert_eq!((record.physical, record.size), place, "{entry}");
+        }
+    }
+}
+
+#[test]
+fn a_store_of_java_passes_and_each_damage_is_found() {
+    let mut files = store("store-clean");
+    // A deleted topic has no queues any more, but its records are still in the log.
+    let whole = judge_store("java", &files, Completeness::Whole);
+    assert!(whole.len() == 1 && whole[0].proof.iter().all(|p| p.contains("TopicGoAuto")), "{whole:?}");
+    let record = read_log(&files).records.into_iter().find(|r| r.topic == "TopicGoAuto" && r.queue == 1).unwrap();
+    let entry =
+        [&record.physical.to_be_bytes()[..], &record.size.to_be_bytes(), &record.tags_code.to_be_bytes()].concat();
+    files.insert("consumequeue/TopicGoAuto/1/00000000000000000000".to_owned(), entry.into());
+    assert_eq!(judge_store("java", &files, Completeness::Whole), []);
+    let queue = files.keys().find(|path| path.starts_with("consumequeue/Topic")).unwrap().clone();
+    let mut damaged = files.clone();
+    let mut bytes = damaged[&queue].to_vec();
+    bytes[7] ^= 1;
+    damaged.insert(queue.clone(), bytes.into());
+    assert_eq!(judge_store("java", &damaged, Completeness::Whole)[0].oracle, Oracle::Projection, "a wrong entry");
+    let mut damaged = files.clone();
+    damaged.remove(&queue);
+    assert_eq!(judge_store("java", &damaged, Completeness::Whole)[0].oracle, Oracle::Projection, "missing entries");
+    assert_eq!(judge_store("java", &damaged, Completeness::Partial), [], "which a killed broker may leave");
+}
+
+#[test]
+fn a_hole_in_the_offsets_is_found() {
+    let mut files = store("store-clean");
+    let log = read_log(&files);
+    let last = log.records.iter().rfind(|r| r.queue_offset > 1 && r.topic.starts_with("Topic")).unwrap();
+    let (path, bytes) = files
+        .iter()
+        .find(|(path, bytes)| {
+            let begin: Option<u64> = path.strip_prefix("commitlog/").and_then(|n| n.parse().ok());
+            begin.is_some_and(|begin| (begin..begin + bytes.len() as u64).contains(&last.physical))
+        })
+        .map(|(path, bytes)| (path.clone(), bytes.to_vec()))
+        .unwrap();
+    let begin: u64 = path["commitlog/".len()..].parse().unwrap();
+    let mut bytes = bytes;
+    let at = (last.physical - begin) as usize + 20;
+    bytes[at..at + 8].copy_from_slice(&(last.queue_offset + 1).to_be_bytes());
+    files.insert(path, bytes.into());
+    let found = judge_store("java", &files, Completeness::Partial);
+    assert!(found.iter().any(|violation| violation.oracle == Oracle::Dense), "{found:?}");
+}
