@@ -188,9 +188,11 @@ const stamp = (us) => {
   const ms = us / 1000, width = (view.to - view.from) / 1000;
   return width < 20 ? ms.toFixed(3) + " ms" : width < 5000 ? (ms / 1000).toFixed(3) + " s" : width < 120000 ? (ms / 1000).toFixed(1) + " s" : span(ms);
 };
-let scheduled = false;
+let scheduled = false, settling = 0;
 function draw() {
-  if (!scheduled) { scheduled = true; requestAnimationFrame(() => { scheduled = false; paint(); map(); list(); link(); }); }
+  if (!scheduled) { scheduled = true; requestAnimationFrame(() => { scheduled = false; paint(); map(); }); }
+  clearTimeout(settling);
+  settling = setTimeout(() => { list(); link(); }, 120);
 }
 // The address names run and stretch, so that a view can be kept and passed on.
 const link = () => history.replaceState(null, "", "#" + encodeURIComponent(`${handle(run)}@${Math.round(view.from / 1000)}-${Math.round(view.to / 1000)}`));
