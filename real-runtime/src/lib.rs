@@ -5,3 +5,19 @@ pub mod config;
 pub mod driver;
 #[cfg(not(madsim))]
 pub mod real;
+#[cfg(not(madsim))]
+pub mod roles;
+#[cfg(not(madsim))]
+mod sdk;
+
+#[cfg(not(madsim))]
+pub use roles::StartError;
+#[cfg(not(madsim))]
+pub use sdk::{ClientError, Delivery, Producer, ProducerBuilder, PushConsumer, PushConsumerBuilder, Standalone};
+pub use seedmq_core::client::Queue;
+/// A message that was received.
+pub use seedmq_core::consumer::Message as Received;
+pub use seedmq_core::consumer::Outcome;
+/// A message to be sent.
+pub use seedmq_core::producer::OutMessage as Message;
+pub use seedmq_core::producer::{Receipt, SendError, SendErrorKind, SendStatus, Stored};

@@ -3,8 +3,10 @@
 //! Invariant: nothing in a file is passed over silently: an entry is taken, refused with its line and what was expected, or
 //! warned about with its line.
 
+pub mod broker;
 mod http;
 pub mod name_servers;
+pub mod namesrv;
 pub mod properties;
 
 use std::path::Path;

@@ -78,6 +78,20 @@ impl<C> Handle<C> {
     pub async fn stop(&self) -> Result<(), Ended> {
         self.sender.send(Delivery::One(Input::Stop)).await.map_err(|_| Ended)
     }
+    /// Asks for something from a thread that runs no tasks.
+    pub fn blocking_command(&self, command: C) {
+        // A node that has ended needs no asking.
+        let _ = self.sender.blocking_send(Delivery::One(Input::Command(command)));
+    }
+    /// Asks for a graceful end from a thread that runs no tasks.
+    pub fn blocking_stop(&self) {
+        // A node that has ended needs no asking.
+        let _ = self.sender.blocking_send(Delivery::One(Input::Stop));
+    }
+    /// Whether the node has ended.
+    pub fn is_ended(&self) -> bool {
+        self.sender.is_closed()
+    }
     /// Waits until the node has ended.
     pub async fn ended(&self) {
         self.sender.closed().await;

@@ -67,14 +67,15 @@ impl StorePaths {
 pub enum StoreDirError {
     /// Another process has it.
     #[error(
-        "the store {root} is in use: another process holds {lock}{pid}. Stop that process, or choose another directory \
-         (--store, or storePathRootDir in the configuration file)"
+        "{root} is in use: another process holds {lock}{pid}. Stop that process, or choose another place ({setting})"
     )]
     InUse {
         /// The store.
         root: String,
         /// Its lock file.
         lock: String,
+        /// What the place is chosen with.
+        setting: &'static str,
         /// ` (process N)` when the holder left its number.
         pid: String,
     },
@@ -101,11 +102,16 @@ pub struct StoreDir {
 impl StoreDir {
     /// Creates the directories that are missing and takes the file `lock`, as the Java store does.
     pub fn take(paths: StorePaths) -> Result<StoreDir, StoreDirError> {
+        StoreDir::take_with(paths, "lock", "--store, or storePathRootDir in the configuration file")
+    }
+
+    /// As [`StoreDir::take`], with a lock file of another name: for directories that several processes share.
+    pub fn take_with(paths: StorePaths, lock_name: &str, setting: &'static str) -> Result<StoreDir, StoreDirError> {
         let parts = [&paths.commit_log, &paths.consume_queue, &paths.index];
         for dir in [&paths.root].into_iter().chain(parts.into_iter().flatten()) {
             std::fs::create_dir_all(dir).map_err(|error| refused(dir, error))?;
         }
-        let path = paths.root.join("lock");
+        let path = paths.root.join(lock_name);
         let mut lock = File::options()
             .read(true)
             .write(true)
@@ -116,6 +122,7 @@ impl StoreDir {
         if !lock_both(&lock).map_err(|error| refused(&path, error))? {
             return Err(StoreDirError::InUse {
                 root: paths.root.display().to_string(),
+                setting,
                 lock: path.display().to_string(),
                 pid: std::fs::read_to_string(&path)
                     .ok()

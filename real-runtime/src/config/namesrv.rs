@@ -1,0 +1,86 @@
+//! `namesrv.conf`: what the machine is told, and what only this process needs.
+//!
+//! Invariant: the machine's properties are mapped by [`NameServerConfig::set`] alone.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use seedmq_core::namesrv::NameServerConfig;
+
+use super::properties::Property;
+use super::{ConfigError, Verdict, read_properties, set};
+
+/// Settings of a name server process.
+#[derive(Clone, Debug)]
+pub struct NamesrvSettings {
+    /// Of the machine. Its [`NameServerConfig::kv_path`] is relative to [`NamesrvSettings::dir`].
+    pub config: NameServerConfig,
+    /// Directory of the key-value configuration (`kvConfigPath` without its last part).
+    pub dir: PathBuf,
+    /// Address to bind (`bindAddress`).
+    pub bind: IpAddr,
+}
+
+impl NamesrvSettings {
+    /// Java's defaults, with the key-value configuration in `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> NamesrvSettings {
+        NamesrvSettings { config: NameServerConfig::default(), dir: dir.into(), bind: Ipv4Addr::UNSPECIFIED.into() }
+    }
+
+    /// Another port. With a file path that nobody chose, each port has a file of its own, so that several name servers can
+    /// run on one machine.
+    pub fn use_port(&mut self, port: u16) {
+        if self.config.kv_path == NameServerConfig::default().kv_path && port != self.config.port {
+            self.config.kv_path = format!("kvConfig-{port}.json").into();
+        }
+        self.config.port = port;
+    }
+
+    /// Takes the entries of a file; returns warnings.
+    pub fn read(&mut self, path: &Path) -> Result<Vec<String>, ConfigError> {
+        read_properties(path, |entry| self.take(entry))
+    }
+
+    fn take(&mut self, entry: &Property) -> Verdict {
+        match &*entry.key {
+            "bindAddress" => set(&mut self.bind, entry, "an IP address"),
+            "kvConfigPath" => self.take_kv_path(entry),
+            key => match self.config.set(key, &entry.value) {
+                Ok(true) => Verdict::Taken,
+                Ok(false) => Verdict::Unknown,
+                Err(why) => Verdict::Wrong(format!("{key}={}: {why}", entry.value)),
+            },
+        }
+    }
+
+    fn take_kv_path(&mut self, entry: &Property) -> Verdict {
+        let path = Path::new(entry.value.trim());
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Verdict::Wrong(format!("{}={}: expected the path of a file", entry.key, entry.value));
+        };
+        self.dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir.to_owned() };
+        self.config.kv_path = name.into();
+        Verdict::Taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namesrv_conf_is_taken() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("namesrv.conf");
+        let text = "listenPort=9877\nbindAddress=127.0.0.3\nkvConfigPath=/data/ns/kv.json\nclusterTest=true\n";
+        std::fs::write(&path, text).expect("it is written");
+        let mut settings = NamesrvSettings::new("/x");
+        let warnings = settings.read(&path).expect("it is usable");
+        assert!(warnings[0].ends_with("namesrv.conf:4: unknown property clusterTest, ignored"), "{warnings:?}");
+        assert_eq!((settings.config.port, settings.bind.to_string()), (9877, "127.0.0.3".into()));
+        assert_eq!((&*settings.dir, &*settings.config.kv_path), (Path::new("/data/ns"), "kv.json"));
+        std::fs::write(&path, "listenPort=x").expect("it is written");
+        let error = settings.read(&path).expect_err("x").to_string();
+        assert!(error.contains("namesrv.conf:1: listenPort=x: expected a port"), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The broker of this process.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use seedmq_core::broker::{Broker, BrokerCommand, BrokerEvent};
+
+use super::{Boot, Role, Serve, StartError, listen, serve};
+use crate::config::broker::BrokerSettings;
+use crate::config::{AddressServer, follow};
+use crate::driver::{Limits, Listener};
+use crate::real::disk::StoreDir;
+use crate::real::{RealWorld, TcpAcceptor};
+
+/// A running broker.
+pub type BrokerRole = Role<BrokerCommand>;
+
+/// Share of the memory that counts as holding the newest part of the log (Java `accessMessageInMemoryMaxRatio`, 40 %).
+const MEMORY_PERCENT: u64 = 40;
+/// How far below the main port the fast port is (Java `MixAll.brokerVIPChannel`).
+const FAST_PORT_BELOW: u16 = 2;
+
+/// Starts a broker on this thread's runtime. With port 0 it takes a free one. It is not ready yet: see [`Role::ready`].
+pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, StartError> {
+    let (fast, slow) = StoreDir::take(settings.paths.clone())?.open();
+    let world = RealWorld::new(slow);
+    let listeners = bind(&world, &settings).await?;
+    let local = listeners[0].local();
+    let config = &mut settings.config;
+    config.port = local.port();
+    config.store.memory_bytes = total_memory() / 100 * MEMORY_PERCENT;
+    config.store.boot =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    config.check().map_err(StartError::Config)?;
+    let limits = Limits {
+        idle: Duration::from_secs(config.idle_close_secs),
+        connections: config.connections_max,
+        ..Limits::default()
+    };
+    let (mut boot, ready) = Boot::new();
+    let mut progress = Progress::default();
+    let parts = Serve { world, disk: Box::new(fast), listeners, limits };
+    let known = config.name_servers.clone();
+    let (handle, ended) =
+        serve(Broker::new(settings.config), parts, move |event| on_event(event, &mut boot, &mut progress));
+    if let Some(server) = settings.address_server
+        && known.is_empty()
+    {
+        tokio::task::spawn_local(follow_name_servers(server, handle.clone()));
+    }
+    Ok(Role { handle, local, ended, ready: Some(ready) })
+}
+
+async fn follow_name_servers(server: AddressServer, handle: crate::driver::Handle<BrokerCommand>) {
+    let ended = handle.clone();
+    let tell = async move |addrs| {
+        let _ = handle.command(BrokerCommand::NameServers(addrs)).await;
+    };
+    tokio::select! {
+        biased;
+        () = ended.ended() => {}
+        () = follow(server, Vec::new(), tell) => {}
+    }
+}
+
+/// The main port, and the fast port below it. With a main port that the system chose, the fast one may be taken: then it is
+/// left out.
+async fn bind<S: crate::driver::SlowDisk>(
+    world: &RealWorld<S>,
+    settings: &BrokerSettings,
+) -> Result<Vec<TcpAcceptor>, StartError> {
+    let main = listen(world, SocketAddr::new(settings.bind, settings.config.port)).await?;
+    let fast_port = main.local().port().saturating_sub(FAST_PORT_BELOW);
+    let fast = listen(world, SocketAddr::new(settings.bind, fast_port)).await;
+    match fast {
+        Ok(fast) => Ok(vec![main, fast]),
+        Err(_) if settings.config.port == 0 => Ok(vec![main]),
+        Err(error) => Err(error),
+    }
+}
+
+fn total_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
+}
+
+fn on_event(event: BrokerEvent, boot: &mut Boot, progress: &mut Progress) {
+    match event {
+        BrokerEvent::Recovering { done, total } => progress.log(done, total),
+        BrokerEvent::Ready => {
+            progress.end();
+            boot.tell(Ok(()));
+        }
+        BrokerEvent::Refused(why) => {
+            tracing::error!("{why}");
+            boot.tell(Err(why));
+        }
+        BrokerEvent::Registered { name_server } => tracing::debug!(%name_server, "registered"),
+        BrokerEvent::Expired(conn) => tracing::info!(conn = conn.0, "a silent client was disconnected"),
+        BrokerEvent::Notice(text) => tracing::warn!("{text}"),
+    }
+}
+
+/// Recovery as log lines: one a second.
+#[derive(Debug, Default)]
+struct Progress {
+    began: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Progress {
+    fn log(&mut self, done: u64, total: u64) {
+        let now = Instant::now();
+        self.began.get_or_insert(now);
+        if self.last.is_none_or(|last| now - last >= Duration::from_secs(1)) {
+            self.last = Some(now);
+            let percent = if total == 0 { 100 } else { done.min(total) * 100 / total };
+            tracing::info!("recovering the store: {} of {} MiB ({percent} %)", done >> 20, total >> 20);
+        }
+    }
+    fn end(&self) {
+        if let Some(began) = self.began {
+            tracing::info!("the store is recovered after {:.1} s", began.elapsed().as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The name server of this process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use seedmq_core::namesrv::{Gone, NameServer, NameServerCommand, NameServerEvent};
+
+use super::{Boot, Role, Serve, StartError, listen, serve};
+use crate::config::namesrv::NamesrvSettings;
+use crate::driver::{Limits, Listener};
+use crate::real::RealWorld;
+use crate::real::disk::{StoreDir, StorePaths};
+
+/// What the place of the key-value configuration is chosen with.
+const SETTING: &str = "kvConfigPath in the configuration file";
+
+/// A running name server.
+pub type NamesrvRole = Role<NameServerCommand>;
+
+/// Starts a name server on this thread's runtime. With port 0 it takes a free one. It is not ready yet: see [`Role::ready`].
+pub async fn start_namesrv(settings: NamesrvSettings) -> Result<NamesrvRole, StartError> {
+    let mut config = settings.config;
+    // Several name servers may keep their files in one directory.
+    let lock = format!("{}.lock", config.kv_path);
+    let (fast, slow) = StoreDir::take_with(StorePaths::below(settings.dir), &lock, SETTING)?.open();
+    let world = RealWorld::new(slow);
+    let listener = listen(&world, SocketAddr::new(settings.bind, config.port)).await?;
+    let local = listener.local();
+    config.port = local.port();
+    let limits = Limits {
+        idle: Duration::from_secs(config.idle_close_secs),
+        connections: config.connections_max,
+        ..Limits::default()
+    };
+    let (mut boot, ready) = Boot::new();
+    let parts = Serve { world, disk: Box::new(fast), listeners: vec![listener], limits };
+    let (handle, ended) = serve(NameServer::new(config), parts, move |event| on_event(event, &mut boot));
+    Ok(Role { handle, local, ended, ready: Some(ready) })
+}
+
+fn on_event(event: NameServerEvent, boot: &mut Boot) {
+    match event {
+        NameServerEvent::Ready => boot.tell(Ok(())),
+        NameServerEvent::BrokerRegistered { cluster, name, id, addr, first: true, .. } => {
+            tracing::info!("broker {name} ({id}, {cluster}) at {addr} registered");
+        }
+        NameServerEvent::BrokerRegistered { name, changed, .. } => {
+            tracing::debug!("broker {name} registered again, {changed} topics changed");
+        }
+        NameServerEvent::BrokerRemoved { name, addr, reason, .. } => {
+            let why = match reason {
+                Gone::Unregistered => "it said goodbye",
+                Gone::Expired => "it was silent for too long",
+                Gone::Closed => "its connection closed",
+                Gone::Replaced => "another one took its place",
+            };
+            tracing::info!("broker {name} at {addr} is gone: {why}");
+        }
+        NameServerEvent::TopicChanged { topic } => tracing::debug!(topic, "a topic was changed by hand"),
+        NameServerEvent::Notice(text) => tracing::warn!("{text}"),
+    }
+}

@@ -1,0 +1,45 @@
+//! The client API: the core's producer and consumer machines behind async calls.
+//!
+//! Invariant: every call of a user's ends with exactly one outcome, also when the client is shut down meanwhile.
+
+mod consumer;
+mod hosted;
+mod producer;
+mod standalone;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use seedmq_core::client::Identity;
+
+pub use consumer::{Delivery, PushConsumer, PushConsumerBuilder};
+pub use producer::{Producer, ProducerBuilder};
+pub use standalone::Standalone;
+
+use crate::config::broker::own_ip;
+
+/// Why a client did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody said where the name servers are.
+    #[error(
+        "no name server is known: call `name_servers`, or set the environment variable NAMESRV_ADDR to host:port;host:port"
+    )]
+    NoNameServer,
+    /// A group, topic or subscription is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    Stopped,
+}
+
+/// An identity that no other client of this machine has.
+fn identity() -> Identity {
+    static CLIENTS: AtomicU32 = AtomicU32::new(0);
+    let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+    let pid = std::process::id();
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    // Process numbers have at most 22 bits on Linux.
+    Identity { ip: own_ip(), process: pid ^ (number << 22), instance: format!("{pid}#{nanos}{number}") }
+}
