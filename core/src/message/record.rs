@@ -229,6 +229,11 @@ pub fn is_queued(sys_flag: i32) -> bool {
     !matches!(sys_flag & TRANSACTION_MASK, TRANSACTION_PREPARED | TRANSACTION_ROLLBACK)
 }
 
+/// Whether the message is a rolled-back half, which is not indexed.
+pub fn is_rolled_back(sys_flag: i32) -> bool {
+    sys_flag & TRANSACTION_MASK == TRANSACTION_ROLLBACK
+}
+
 /// Store time of a record of which at least the first 80 bytes are given; Java `CommitLog.pickupStoreTimestamp`.
 pub fn store_ms(head: &[u8]) -> Option<i64> {
     let v6 = signed(be32(head, SYS_FLAG_AT)?) & FLAG_BORN_V6 != 0;

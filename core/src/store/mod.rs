@@ -7,86 +7,31 @@
 //! The store is a part of the broker's machine, not a machine: it takes the disk and returns values. Slow work is pushed
 //! to a list of [`DiskAsk`]s that the owner turns into outputs, and comes back through [`Store::on_disk`].
 
-use std::ops::Range;
+mod append;
+mod checkpoint;
+mod config;
+mod entry;
+mod flush;
+mod index;
+mod log;
+pub mod memdisk;
+mod names;
+mod queue;
+mod queues;
+mod read;
+mod recovery;
+mod retention;
+mod warm;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::message::Draft;
-use crate::node::{Disk, DiskAsk, DiskDone, DiskError, Instant, Now};
+use crate::node::{Disk, DiskAsk, DiskDone, DiskError, FileId, Instant, Now};
 
-/// When a message counts as stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flush {
-    /// Once it is in the page cache: a power cut may lose the tail (Java `ASYNC_FLUSH`).
-    #[default]
-    Async,
-    /// Once it is durable (Java `SYNC_FLUSH`).
-    Sync,
-}
-
-/// Settings of a store; Java `MessageStoreConfig`.
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    /// `flushDiskType`.
-    pub flush: Flush,
-    /// Bytes of a log file, `mappedFileSizeCommitLog`.
-    pub log_file_bytes: u64,
-    /// Entries of a queue file (20 bytes each), `mappedFileSizeConsumeQueue` / 20.
-    pub queue_file_entries: u64,
-    /// Hash slots of an index file, `maxHashSlotNum`.
-    pub index_slots: u32,
-    /// Entries of an index file, `maxIndexNum`.
-    pub index_entries: u32,
-    /// Largest body, `maxMessageSize`.
-    pub body_bytes_max: usize,
-    /// How long an asynchronous store waits before it asks for a sync, `flushIntervalCommitLog`, ms.
-    pub flush_ms: u64,
-    /// How long queue files may lag behind the log, `flushIntervalConsumeQueue`, ms.
-    pub queue_flush_ms: u64,
-    /// Age at which a log file may go, `fileReservedTime`, hours.
-    pub reserved_hours: u64,
-    /// Hours of the day (UTC unless the owner shifts them) at which old files go, `deleteWhen`.
-    pub delete_at_hours: Vec<u8>,
-    /// Disk use from which old files go whatever the hour, percent, `diskMaxUsedSpaceRatio`.
-    pub disk_clean_percent: u8,
-    /// Disk use from which files go whatever their age, percent.
-    pub disk_force_percent: u8,
-    /// Disk use from which writes are refused, percent.
-    pub disk_refuse_percent: u8,
-    /// Bytes of log that count as being in memory, for the size of a pull (`accessMessageInMemoryMaxRatio` of the RAM).
-    pub memory_bytes: u64,
-    /// `messageIndexEnable`.
-    pub index: bool,
-    /// `enabledAppendPropCRC`.
-    pub append_prop_crc: bool,
-    /// What tells one run of the operating system from the next (on Linux `/proc/sys/kernel/random/boot_id`). While it stays
-    /// the same, everything that a killed process wrote is still there, and a restart need not distrust it. Empty: unknown.
-    pub boot: String,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        StoreConfig {
-            flush: Flush::Async,
-            log_file_bytes: 1 << 30,
-            queue_file_entries: 300_000,
-            index_slots: 5_000_000,
-            index_entries: 20_000_000,
-            body_bytes_max: 4 << 20,
-            flush_ms: 500,
-            queue_flush_ms: 1000,
-            reserved_hours: 72,
-            delete_at_hours: vec![4],
-            disk_clean_percent: 75,
-            disk_force_percent: 85,
-            disk_refuse_percent: 90,
-            memory_bytes: 4 << 30,
-            index: true,
-            append_prop_crc: false,
-            boot: String::new(),
-        }
-    }
-}
+pub use config::{Flush, StoreConfig};
 
 /// Where a message was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,139 +185,308 @@ pub struct Hit {
     pub record: Bytes,
 }
 
-#[allow(dead_code, unused_variables, clippy::todo, missing_docs)]
-mod sketch {
-    use super::*;
-    /// The store. (Signatures that broker and store agree on; the owner of this folder replaces this sketch.)
-    pub struct Store;
-    impl Store {
-        pub fn new(config: StoreConfig) -> Store {
-            todo!()
+/// Where in its life a store is.
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not started.
+    New,
+    /// Recovery is under way.
+    Recovering,
+    /// Puts and gets are taken.
+    Open,
+    /// A clean stop is under way.
+    Stopping,
+    /// A stop is over.
+    Stopped,
+    /// It cannot be opened.
+    Refused,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Store {
+    config: StoreConfig,
+    phase: Phase,
+    log: log::CommitLog,
+    queues: queues::Queues,
+    index: index::Index,
+    warm: warm::Warm,
+    recovery: Option<Box<recovery::Recovery>>,
+    flusher: flush::Flusher,
+    retention: retention::Retention,
+    /// Records that are appended and not dispatched.
+    dispatches: VecDeque<append::Dispatch>,
+    /// End of the last record that is dispatched, and its store time.
+    dispatched: u64,
+    dispatched_ms: i64,
+    /// Topics that were removed, and the position up to which their records are not to be brought back.
+    removed: Vec<(Arc<str>, u64)>,
+    /// Why no write is ever taken again.
+    poisoned: Option<String>,
+    /// Why no write is taken until there is space.
+    full: Option<String>,
+    /// When the space is looked at again.
+    retry_at: Option<Instant>,
+    /// News that wait to be handed out.
+    news: Vec<StoreNews>,
+    /// Entries on their way into an answer; kept for its room.
+    entries: Vec<entry::Entry>,
+    /// How often something was settled.
+    settles: u64,
+    /// The time that was seen last.
+    seen: Now,
+}
+
+impl Store {
+    /// A store that is not started.
+    pub fn new(config: StoreConfig) -> Store {
+        Store {
+            log: log::CommitLog::new(config.log_file_bytes),
+            queues: queues::Queues::new(config.queue_file_entries),
+            index: index::Index::new(config.index_slots, config.index_entries),
+            warm: warm::Warm::default(),
+            recovery: None,
+            flusher: flush::Flusher::default(),
+            retention: retention::Retention::default(),
+            dispatches: VecDeque::new(),
+            dispatched: 0,
+            dispatched_ms: 0,
+            removed: Vec::new(),
+            poisoned: None,
+            full: None,
+            retry_at: None,
+            news: Vec::new(),
+            entries: Vec::new(),
+            settles: 0,
+            seen: Now::default(),
+            phase: Phase::New,
+            config,
         }
-        /// Begins recovery: reads directories, checkpoint and abort mark, and creates the abort mark.
-        pub fn start(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Vec<StoreNews> {
-            todo!()
+    }
+
+    /// Begins recovery: reads directories, checkpoint and abort mark, and creates the abort mark.
+    pub fn start(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Vec<StoreNews> {
+        assert!(self.phase == Phase::New, "a store is started once");
+        self.seen = now;
+        self.phase = Phase::Recovering;
+        self.recovery = Some(Box::default());
+        self.recover_some(now, disk, asks);
+        std::mem::take(&mut self.news)
+    }
+
+    /// One bounded piece of background work (about 1 MiB of recovery scan, a slice of queue flushes, retention); call when
+    /// `wake_at` has come.
+    pub fn wake(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Vec<StoreNews> {
+        self.seen = now;
+        match self.phase {
+            Phase::Recovering => self.recover_some(now, disk, asks),
+            Phase::Open | Phase::Stopping if self.poisoned.is_none() => {
+                self.retry_when_full(now, disk, asks);
+                self.apply_index(now, disk, asks);
+                self.flush_some(now, disk, asks);
+                self.retain_some(now, disk, asks);
+            }
+            _ => {}
         }
-        /// One bounded piece of background work (about 1 MiB of recovery scan, a slice of queue flushes, retention); call when
-        /// `wake_at` has come. `wake_at() == Some(now)` while recovery has more to do.
-        pub fn wake(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Vec<StoreNews> {
-            todo!()
+        std::mem::take(&mut self.news)
+    }
+
+    /// When [`Store::wake`] has something to do, if ever.
+    pub fn wake_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Recovering => self.recovery_wakes(),
+            Phase::Open | Phase::Stopping if self.poisoned.is_none() => {
+                let retention = self.retention.wakes_at().filter(|_| self.phase == Phase::Open);
+                let times = [self.flusher_wakes(), self.retry_at, retention];
+                times.into_iter().flatten().min()
+            }
+            _ => None,
         }
-        pub fn wake_at(&self) -> Option<Instant> {
-            todo!()
+    }
+
+    /// Takes the completion of a [`DiskAsk`] of this store.
+    pub fn on_disk(
+        &mut self,
+        now: Now,
+        done: DiskDone,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Vec<StoreNews> {
+        self.seen = now;
+        match done {
+            DiskDone::Fetched { fetch, result } => self.news.extend(self.warm.fetched(fetch, result).map(StoreNews::Warm)),
+            DiskDone::Synced { file, through, result } => self.on_synced(file, through, result, asks),
+            DiskDone::Allocated { path, result } => self.on_allocated(now, &path, result, asks),
+            DiskDone::Replaced { path, result } => self.on_replaced(&path, result),
+            DiskDone::Removed { path, result } => self.on_removed(&path, result),
         }
-        pub fn on_disk(
-            &mut self,
-            now: Now,
-            done: DiskDone,
-            disk: &mut dyn Disk,
-            asks: &mut Vec<DiskAsk>,
-        ) -> Vec<StoreNews> {
-            todo!()
+        match self.phase {
+            Phase::Recovering => self.recover_some(now, disk, asks),
+            Phase::Open | Phase::Stopping if self.poisoned.is_none() => {
+                self.apply_index(now, disk, asks);
+                self.round_some(disk, asks);
+                self.round_end(asks);
+            }
+            _ => {}
         }
-        /// Takes a message into the tail of the log (memory) and assigns its offsets.
-        pub fn put(&mut self, now: Now, message: &Draft) -> Result<Placed, PutError> {
-            todo!()
+        std::mem::take(&mut self.news)
+    }
+
+    fn on_synced(&mut self, file: FileId, through: u64, result: Result<(), DiskError>, asks: &mut Vec<DiskAsk>) {
+        if self.phase == Phase::Recovering {
+            return self.recovery_synced(file, result);
         }
-        /// Takes a batch, all or nothing, consecutive in queue and file.
-        pub fn put_batch(&mut self, now: Now, messages: &[Draft]) -> Result<Vec<Placed>, PutError> {
-            todo!()
+        if !self.log.is_syncing(file, through) {
+            return self.round_synced(file, result);
         }
-        /// End of a batch of inputs: writes the tail into the page cache, dispatches it to queues and index, asks for a sync
-        /// (at most one in flight) when the flush policy says so; tells which queues grew.
-        pub fn settle(
-            &mut self,
-            now: Now,
-            disk: &mut dyn Disk,
-            asks: &mut Vec<DiskAsk>,
-            arrivals: &mut Vec<Arrival>,
-        ) -> Vec<StoreNews> {
-            todo!()
+        match result {
+            Ok(()) => {
+                if self.log.synced() {
+                    self.news.push(StoreNews::Durable);
+                }
+                let goes_on = self.config.flush == Flush::Sync || self.flusher.wants_durable(self.log.marks().durable);
+                if goes_on && self.poisoned.is_none() {
+                    asks.extend(self.log.sync());
+                }
+            }
+            Err(why) => self.poison(&format!("syncing the commit log failed: {why}")),
         }
-        pub fn marks(&self) -> Marks {
-            todo!()
+    }
+
+    fn on_allocated(&mut self, now: Now, path: &str, result: Result<FileId, DiskError>, asks: &mut Vec<DiskAsk>) {
+        if !self.log.is_allocating(path) {
+            return;
         }
-        /// None while writes are taken, else why not.
-        pub fn refuses_writes(&self) -> Option<&str> {
-            todo!()
+        if let Ok(file) = result {
+            // Name and length are durable before anything is.
+            asks.push(DiskAsk::Sync { file, through: 0 });
         }
-        pub fn get(&mut self, get: &Get<'_>, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Got {
-            todo!()
+        match self.log.allocated(result) {
+            Ok(()) => {}
+            Err(DiskError::Full) => self.disk_is_full(&format!("allocating {path}"), now),
+            Err(why) => {
+                self.full = Some(format!("allocating {path} failed: {why}"));
+                self.news.push(StoreNews::Notice(format!("allocating {path} failed, trying again: {why}")));
+                self.retry_at = Some(now.mono + Duration::from_secs(1));
+            }
         }
-        /// `min..max` of a queue; `0..0` when it does not exist.
-        pub fn queue_range(&self, topic: &str, queue_id: u32) -> Range<u64> {
-            todo!()
+    }
+
+    fn on_removed(&mut self, path: &str, result: Result<(), DiskError>) {
+        self.queues.removed(path);
+        if let Some(recovery) = &mut self.recovery {
+            recovery.removed(path);
         }
-        /// Every queue with its range.
-        pub fn queues(&self) -> Box<dyn Iterator<Item = (&str, u32, Range<u64>)> + '_> {
-            todo!()
+        let failed = result.err().filter(|why| *why != DiskError::Missing);
+        if let Some(why) = &failed {
+            self.news.push(StoreNews::Notice(format!("removing {path} failed: {why}")));
         }
-        /// Whether the first entry of a queue points at a record that is still in memory (see QUERY_CONSUMER_OFFSET).
-        pub fn head_in_memory(&mut self, topic: &str, queue_id: u32, disk: &mut dyn Disk) -> bool {
-            todo!()
+        self.round_removed(path, failed);
+    }
+
+    /// From here on no write is taken, and nothing beyond the durable mark is ever acknowledged.
+    fn poison(&mut self, why: &str) {
+        if self.poisoned.is_none() {
+            crate::sometimes!("store poisoned");
+            self.poisoned = Some(why.to_owned());
+            self.news.push(StoreNews::Poisoned(why.to_owned()));
         }
-        /// First offset whose store time is at or after `ms` (`upper`: last at or before), Java's corner cases included.
-        pub fn offset_by_time(
-            &mut self,
-            topic: &str,
-            queue_id: u32,
-            ms: i64,
-            upper: bool,
-            disk: &mut dyn Disk,
-            asks: &mut Vec<DiskAsk>,
-        ) -> Result<u64, Fault> {
-            todo!()
+    }
+
+    /// No write is taken until there is space again.
+    fn disk_is_full(&mut self, doing: &str, now: Now) {
+        if self.full.is_none() {
+            crate::sometimes!("store refuses writes on a full disk");
+            let why = format!("the disk is full ({doing}): free some space, writes then resume by themselves");
+            self.news.push(StoreNews::Notice(why.clone()));
+            self.full = Some(why);
         }
-        /// Store time of the message at a queue offset.
-        pub fn store_time(
-            &mut self,
-            topic: &str,
-            queue_id: u32,
-            offset: u64,
-            disk: &mut dyn Disk,
-            asks: &mut Vec<DiskAsk>,
-        ) -> Result<Option<i64>, Fault> {
-            todo!()
+        self.retry_at = Some(now.mono + Duration::from_secs(1));
+    }
+
+    /// Tries again what a full disk stopped.
+    fn retry_when_full(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
+        if self.retry_at.is_none_or(|at| at > now.mono) {
+            return;
         }
-        /// The record that begins at a position of the log.
-        pub fn by_position(
-            &mut self,
-            physical: u64,
-            disk: &mut dyn Disk,
-            asks: &mut Vec<DiskAsk>,
-        ) -> Result<Option<Hit>, Fault> {
-            todo!()
+        self.retry_at = None;
+        let usage = disk.usage();
+        if usage.free < self.config.log_file_bytes.min(usage.total / 100) && !self.log.has_room() {
+            self.retry_at = Some(now.mono + Duration::from_secs(1));
+            return;
         }
-        /// Newest first; the caller filters hash collisions out.
-        pub fn by_key(
-            &mut self,
-            topic: &str,
-            key: &str,
-            max: usize,
-            times_ms: Range<i64>,
-            disk: &mut dyn Disk,
-            asks: &mut Vec<DiskAsk>,
-        ) -> Result<Vec<Hit>, Fault> {
-            todo!()
+        if let Some(why) = self.full.take() {
+            crate::sometimes!("store resumes after a full disk");
+            self.news.push(StoreNews::Notice(format!("writes are tried again after: {why}")));
         }
-        /// Forgets the queues of a topic (their files go; the log keeps the records until retention takes them).
-        pub fn delete_topic(&mut self, topic: &str, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
-            todo!()
+        asks.extend(self.log.allocate());
+    }
+
+    /// Positions in the log.
+    pub fn marks(&self) -> Marks {
+        self.log.marks()
+    }
+
+    /// None while writes are taken, else why not.
+    pub fn refuses_writes(&self) -> Option<&str> {
+        match self.phase {
+            Phase::New | Phase::Recovering => Some("the store is recovering"),
+            Phase::Stopping | Phase::Stopped => Some("the store is closed"),
+            Phase::Refused => Some("the store could not be opened"),
+            Phase::Open => {
+                self.poisoned.as_deref().or(self.full.as_deref()).or_else(|| self.retention.refuses_writes())
+            }
         }
-        /// Begins a clean stop: everything written, synced, checkpointed, abort mark removed. `stopped()` tells when done.
-        pub fn stop(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
-            todo!()
+    }
+
+    /// Begins a clean stop: everything written, synced, checkpointed, abort mark removed. `stopped()` tells when done.
+    pub fn stop(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
+        self.seen = now;
+        match self.phase {
+            Phase::Open if self.poisoned.is_none() => {
+                self.phase = Phase::Stopping;
+                if let Err(why) = self.log.write(disk, &mut self.warm) {
+                    return self.poison(&format!("writing the commit log failed: {why}"));
+                }
+                self.flush_some(now, disk, asks);
+            }
+            Phase::Stopping | Phase::Refused => {}
+            // Unfinished or broken: the abort mark stays, and the next start recovers.
+            _ => self.phase = Phase::Stopped,
         }
-        pub fn stopped(&self) -> bool {
-            todo!()
+    }
+
+    /// Whether a stop is over, well or not.
+    pub fn stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped | Phase::Refused) || (self.phase == Phase::Stopping && self.poisoned.is_some())
+    }
+
+    /// Replaces settings that may change while running; sizes of files may not.
+    pub fn reconfigure(&mut self, config: StoreConfig) {
+        let StoreConfig { log_file_bytes, queue_file_entries, index_slots, index_entries, .. } = self.config;
+        let boot = std::mem::take(&mut self.config.boot);
+        self.config = StoreConfig { log_file_bytes, queue_file_entries, index_slots, index_entries, boot, ..config };
+    }
+
+    /// Panics when the state contradicts itself.
+    pub fn invariants(&self) {
+        self.log.invariants();
+        self.queues.invariants();
+        self.index.invariants();
+        self.warm.invariants();
+        let marks = self.log.marks();
+        if matches!(self.phase, Phase::Open | Phase::Stopping) {
+            assert!(self.dispatched <= marks.written, "only what is written is dispatched");
         }
-        /// Replaces settings that may change while running.
-        pub fn reconfigure(&mut self, config: StoreConfig) {
-            todo!()
+        for pair in self.dispatches.iter().zip(self.dispatches.iter().skip(1)) {
+            assert!(pair.0.physical < pair.1.physical, "waiting records are in the order of the log");
         }
-        pub fn invariants(&self) {
-            todo!()
+        for waiting in self.dispatches.iter().filter(|waiting| waiting.queued) {
+            let queue = waiting.slot.and_then(|slot| self.queues.get(slot));
+            assert!(queue.is_none_or(|queue| waiting.queue_offset < queue.next), "assigned offsets are below the next one");
         }
     }
 }
-pub use sketch::Store;
+
+#[cfg(test)]
+mod tests;

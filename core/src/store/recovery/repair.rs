@@ -1,0 +1,140 @@
+//! After the scan: queue files lose what stands behind their end, first offsets are corrected, and all that recovery relied on
+//! becomes durable.
+//!
+//! Invariant: when the store opens, no entry points behind the end of the log, and everything below that end is durable.
+
+use super::{Halt, QUEUES_A_STEP, Recovery, Stage};
+use crate::node::{Disk, DiskAsk, Open};
+use crate::store::entry::ENTRY;
+use crate::store::{Store, names};
+
+/// Bytes behind the end of a queue that are looked at together.
+const CHUNK: usize = 16 * 1024;
+/// Zeros behind which nothing is looked for any more.
+const ZEROS_MAX: usize = 128 * 1024;
+
+impl Store {
+    /// Looks behind the end of some queues.
+    pub(super) fn scrub(
+        &mut self,
+        recovery: &mut Recovery,
+        from: u32,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<Stage, Halt> {
+        if from == 0 {
+            self.restore_known(recovery);
+        }
+        if !recovery.scrub {
+            return Ok(Stage::Min(0));
+        }
+        let to = self.queues.slots().min(from + QUEUES_A_STEP as u32);
+        for slot in from..to {
+            recovery.stage = Stage::Scrub(slot.max(1));
+            self.scrub_queue(recovery, slot, disk, asks)?;
+        }
+        Ok(if to < self.queues.slots() { Stage::Scrub(to) } else { Stage::Min(0) })
+    }
+
+    /// Queues of which the log holds no record any more keep their numbers after a rebuild.
+    fn restore_known(&mut self, recovery: &mut Recovery) {
+        for (topic, state) in std::mem::take(&mut recovery.before) {
+            if self.queues.find(&topic, state.id).is_none() && recovery.files_begin() > 0 {
+                self.queues.add(&topic, state.id, state.range, state.files_from);
+            }
+        }
+    }
+
+    fn scrub_queue(
+        &mut self,
+        recovery: &mut Recovery,
+        slot: u32,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<(), Halt> {
+        let file_entries = self.queues.file_entries();
+        let Some(queue) = self.queues.get(slot) else { return Ok(()) };
+        let (topic, id, end, first) = (queue.topic.clone(), queue.id, queue.end, queue.files_from);
+        let first = first.unwrap_or(queue.written / file_entries * file_entries);
+        for entry in disk.list(&names::queue_folder(&topic, id))? {
+            let Some(begin) = names::file_begin(&entry.name).map(|begin| begin / ENTRY) else { continue };
+            let path = names::queue_file(&topic, id, begin * ENTRY);
+            let is_old = begin + file_entries <= first;
+            let is_behind = begin >= end && begin > first;
+            if is_old || is_behind {
+                recovery.remove(path, asks);
+            } else if begin + file_entries > end {
+                let file = disk.open(&path, Open::Existing)?;
+                let (mut at, limit) = (end.saturating_sub(begin) * ENTRY, file_entries * ENTRY);
+                let mut zeros = 0;
+                while at < limit && zeros < ZEROS_MAX {
+                    let len = CHUNK.min((limit - at) as usize);
+                    let bytes = self.warm.read(file, at, len, disk, asks)?;
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    zeros += bytes.len();
+                    if bytes.iter().any(|byte| *byte != 0) {
+                        crate::sometimes!("entries behind the end of a queue removed");
+                        disk.write(file, at, &vec![0; bytes.len()])?;
+                        self.warm.wrote(file, at, bytes.len());
+                        recovery.sync(file);
+                        zeros = 0;
+                    }
+                    at += bytes.len() as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Corrects the first offsets of some queues, when the log begins later than they knew.
+    pub(super) fn correct_mins(
+        &mut self,
+        recovery: &mut Recovery,
+        from: u32,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<Stage, Halt> {
+        let begin = recovery.files_begin();
+        let is_known = recovery.snapshot.as_ref().is_some_and(|snapshot| snapshot.log_begin == begin);
+        if begin == 0 || is_known {
+            return Ok(Stage::Close);
+        }
+        let to = self.queues.slots().min(from + QUEUES_A_STEP as u32);
+        for slot in from..to {
+            recovery.stage = Stage::Min(slot);
+            self.queues.correct_min(slot, begin, &mut self.warm, disk, asks)?;
+        }
+        Ok(if to < self.queues.slots() { Stage::Min(to) } else { Stage::Close })
+    }
+
+    /// Opens the log and asks for what has to be durable, gone or there before the store opens.
+    pub(super) fn close_recovery(&mut self, recovery: &mut Recovery, asks: &mut Vec<DiskAsk>) -> Stage {
+        let end = recovery.end.expect("the scan is over");
+        for file in std::mem::take(&mut recovery.cut) {
+            self.warm.forget(file.file);
+            recovery.repaired.remove(&file.file);
+            recovery.remove(names::log_file(file.begin), asks);
+        }
+        self.log.open(recovery.files.clone(), end);
+        let bytes = self.log.file_bytes();
+        if let Some(from) = recovery.scanned_from {
+            let from = from.min(recovery.snapshot.as_ref().map_or(from, |snapshot| snapshot.durable));
+            let scanned = recovery.files.iter().filter(|file| file.begin + bytes > from && file.begin < end);
+            let scanned: Vec<_> = scanned.map(|file| file.file).collect();
+            recovery.repaired.extend(scanned);
+        }
+        recovery.syncs = std::mem::take(&mut recovery.repaired);
+        asks.extend(recovery.syncs.iter().map(|file| DiskAsk::Sync { file: *file, through: 0 }));
+        self.finish_recovery(recovery, asks)
+    }
+
+    /// The file for the next record is asked for when nothing of its name is being removed.
+    pub(super) fn finish_recovery(&mut self, recovery: &mut Recovery, asks: &mut Vec<DiskAsk>) -> Stage {
+        if recovery.removes.is_empty() && !self.log.has_room() && self.full.is_none() {
+            asks.extend(self.log.allocate());
+        }
+        Stage::Finish
+    }
+}
