@@ -65,7 +65,7 @@ fn servers(spec: &Spec, seed: u64, config: &mut Config) {
     let flush = chosen(&mut dice, &cluster.flush);
     config.buggify_permille = u32::try_from(draw(&mut dice, cluster.buggify_permille)).unwrap_or(0);
     let properties: BTreeMap<String, String> = (cluster.properties.iter())
-        .map(|(key, values)| (key.clone(), chosen(&mut Dice::new(seed, entity(key, &[])), values).0))
+        .map(|(key, values)| (key.clone(), chosen(&mut Dice::new(seed, entity(key, &[])), values.get_ref()).0))
         .collect();
     config.name_servers = (0..name_servers).map(|n| format!("ns-{n}")).collect();
     for n in 0..brokers + later {

@@ -153,6 +153,8 @@ mod tests {
             error(&SMALL.replace("topic = \"T\"", "topic = \"U\""))
                 .contains("x.toml:10: a topic of this file is expected, found \"U\"")
         );
+        let wrong = error(&format!("[cluster.properties]\nflushDiskTyp = \"x\"\n{SMALL}"));
+        assert!(wrong.starts_with("x.toml:2: a setting of the broker is expected"), "{wrong}");
         assert!(error("[topics.T\n").starts_with("x.toml:1: "));
     }
 

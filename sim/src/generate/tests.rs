@@ -11,7 +11,7 @@ const TEXT: &str = r#"
 brokers = [1, 3]
 flush = ["sync", "async"]
 [cluster.properties]
-mapedFileSizeCommitLog = [4096, 65536]
+mappedFileSizeCommitLog = [4096, 65536]
 [topics.T]
 queues = [1, 4]
 [groups.g]

@@ -117,7 +117,7 @@ pub struct ClusterSpec {
     /// Flush policy of all brokers.
     pub flush: Choice<Flush>,
     /// Settings of the brokers by their names in `broker.conf`.
-    pub properties: BTreeMap<String, Choice<Property>>,
+    pub properties: BTreeMap<String, Spanned<Choice<Property>>>,
     /// Chance in 1,000 that a legal deviation (`buggify!`) is switched on.
     pub buggify_permille: Range,
 }
@@ -476,6 +476,9 @@ impl Spec {
             true => Ok(()),
             false => Err((Some(at), format!("a topic of this file is expected, found \"{name}\""))),
         };
+        for (name, values) in &self.cluster.properties {
+            known_property(name, values.get_ref()).map_err(|what| (Some(values.span().start), what))?;
+        }
         if self.workload.is_empty() {
             return Err((None, "at least one [[workload]] is expected".into()));
         }
@@ -518,6 +521,14 @@ impl Spec {
         }
         Ok(())
     }
+}
+
+/// The broker itself says whether it knows a setting and takes its values.
+fn known_property(name: &str, values: &Choice<Property>) -> Result<(), String> {
+    let mut config = seedmq_core::broker::BrokerConfig::default();
+    let set =
+        |value: &Property| config.set(name, &value.0).map_err(|e| format!("a setting of the broker is expected: {e}"));
+    values.0.iter().try_for_each(set)
 }
 
 impl FaultSpec {
