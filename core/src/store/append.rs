@@ -138,7 +138,8 @@ impl Store {
     ) -> Vec<StoreNews> {
         self.seen = now;
         if matches!(self.phase, Phase::Open | Phase::Stopping) && self.poisoned.is_none() {
-            let put = self.dispatches.iter().rev().take_while(|put| put.physical >= self.log.marks().written).take(2).count();
+            let put =
+                self.dispatches.iter().rev().take_while(|put| put.physical >= self.log.marks().written).take(2).count();
             match self.log.write(disk, &mut self.warm) {
                 Ok(()) => self.settle_written(put, now, disk, asks, arrivals),
                 Err(why) => self.poison(&format!("writing the commit log failed: {why}")),
@@ -193,12 +194,7 @@ impl Store {
     }
 
     /// Gives a record its place in queue and index.
-    fn dispatch(
-        &mut self,
-        next: &Dispatch,
-        arrivals: &mut Vec<Arrival>,
-        disk: &mut dyn Disk,
-    ) -> Result<(), DiskError> {
+    fn dispatch(&mut self, next: &Dispatch, arrivals: &mut Vec<Arrival>, disk: &mut dyn Disk) -> Result<(), DiskError> {
         assert!(next.physical >= self.dispatched, "records are dispatched once, in the order of the log");
         self.dispatched = next.end();
         self.dispatched_ms = i64::try_from(next.store_ms).unwrap_or(i64::MAX);

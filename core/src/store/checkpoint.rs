@@ -44,7 +44,8 @@ impl Checkpoint {
 
     /// From the file; `None` when it is too short or was never written.
     pub fn from_bytes(bytes: &[u8]) -> Option<Checkpoint> {
-        let field = |n: usize| bytes.get(n * 8..n * 8 + 8).map(|b| i64::from_be_bytes(b.try_into().expect("eight bytes")));
+        let field =
+            |n: usize| bytes.get(n * 8..n * 8 + 8).map(|b| i64::from_be_bytes(b.try_into().expect("eight bytes")));
         let found = Checkpoint {
             log_ms: field(0)?,
             queues_ms: field(1)?,
@@ -237,14 +238,17 @@ impl Snapshot {
         let (log_begin, through, durable) = (from.u64()?, from.u64()?, from.u64()?);
         let store_ms = from.u64()?.cast_signed();
         let has_index = from.u32()? != 0;
-        let index = (from.u64()?, Head {
-            begin_ms: from.u64()?.cast_signed(),
-            end_ms: from.u64()?.cast_signed(),
-            begin_physical: from.u64()?,
-            end_physical: from.u64()?,
-            used_slots: from.u32()?,
-            count: from.u32()?,
-        });
+        let index = (
+            from.u64()?,
+            Head {
+                begin_ms: from.u64()?.cast_signed(),
+                end_ms: from.u64()?.cast_signed(),
+                begin_physical: from.u64()?,
+                end_physical: from.u64()?,
+                used_slots: from.u32()?,
+                count: from.u32()?,
+            },
+        );
         let topics = (0..from.u32()?).map(|_| topic(&mut from)).collect::<Option<_>>()?;
         let removed = (0..from.u32()?).map(|_| Some((from.text()?.into(), from.u64()?))).collect::<Option<_>>()?;
         let index = has_index.then_some(index);
@@ -256,7 +260,11 @@ fn topic(from: &mut Reader<'_>) -> Option<(Arc<str>, Vec<QueueState>)> {
     let name = from.text()?.into();
     let queue = |from: &mut Reader<'_>| {
         let (id, start, end, files_from) = (from.u32()?, from.u64()?, from.u64()?, from.u64()?);
-        (start <= end).then(|| QueueState { id, range: start..end, files_from: Some(files_from).filter(|n| *n != NO_FILE) })
+        (start <= end).then(|| QueueState {
+            id,
+            range: start..end,
+            files_from: Some(files_from).filter(|n| *n != NO_FILE),
+        })
     };
     Some((name, (0..from.u32()?).map(|_| queue(from)).collect::<Option<_>>()?))
 }
@@ -299,7 +307,8 @@ mod tests {
 
     #[test]
     fn a_checkpoint_goes_through_bytes() {
-        let checkpoint = Checkpoint { log_ms: 9000, queues_ms: 8000, index_ms: 7, queues_physical: 6, ..Checkpoint::default() };
+        let checkpoint =
+            Checkpoint { log_ms: 9000, queues_ms: 8000, index_ms: 7, queues_physical: 6, ..Checkpoint::default() };
         assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes()), Some(checkpoint));
         assert_eq!(checkpoint.safe_ms(), 5000);
         assert_eq!(Checkpoint::from_bytes(&[0; 4096]), None);

@@ -159,7 +159,9 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_java() {
-        for (text, hash) in [("", 0), ("TagA", 2_598_919), ("TagB", 2_598_920), ("TagC", 2_598_921), ("polygenelubricants", i32::MIN)] {
+        for (text, hash) in
+            [("", 0), ("TagA", 2_598_919), ("TagB", 2_598_920), ("TagC", 2_598_921), ("polygenelubricants", i32::MIN)]
+        {
             assert_eq!(java_hash(0, text.as_bytes()), hash, "{text}");
         }
         assert_eq!(java_hash(0, "é😀".as_bytes()), (233 * 31 + 0xD83D) * 31 + 0xDE00);

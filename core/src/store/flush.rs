@@ -68,7 +68,8 @@ enum Stage {
 impl Flusher {
     /// Goes on from what recovery found.
     pub fn open(&mut self, number: u64, durable: u64, checkpoint: Checkpoint, now: Now) {
-        *self = Flusher { number, durable, written: durable, checkpoint, cycle_at: Some(now.mono), ..Flusher::default() };
+        *self =
+            Flusher { number, durable, written: durable, checkpoint, cycle_at: Some(now.mono), ..Flusher::default() };
     }
 
     /// Whether somebody waits for the log to be durable beyond this.
@@ -142,7 +143,11 @@ impl Store {
     /// Called at the end of every settle: an asynchronous store syncs what was written, in a while.
     pub(super) fn flush_log_later(&mut self, now: Now) {
         let marks = self.log.marks();
-        if self.phase == Phase::Open && self.config.flush == Flush::Async && marks.durable < marks.written && self.flusher.log_at.is_none() {
+        if self.phase == Phase::Open
+            && self.config.flush == Flush::Async
+            && marks.durable < marks.written
+            && self.flusher.log_at.is_none()
+        {
             self.flusher.log_at = Some(now.mono + Duration::from_millis(self.config.flush_ms));
         }
     }
@@ -283,7 +288,9 @@ impl Store {
             Ok(()) => {}
             // It was removed meanwhile, by retention or with its topic.
             Err(DiskError::Missing) => {}
-            Err(why) => return self.poison(&format!("syncing a consume queue, the index or the checkpoint failed: {why}")),
+            Err(why) => {
+                return self.poison(&format!("syncing a consume queue, the index or the checkpoint failed: {why}"));
+            }
         }
         if round.stage == Stage::CheckpointSync(file) {
             self.flusher.durable = round.snapshot.through;
@@ -328,7 +335,10 @@ impl Store {
     /// A file is gone; with the abort mark a clean stop is over.
     pub(super) fn round_removed(&mut self, path: &str, failed: Option<DiskError>) {
         if self.phase == Phase::Stopping && self.flusher.closing && path == names::ABORT {
-            assert!(failed.is_some() || self.log.marks().durable == self.log.marks().appended, "a clean stop keeps all");
+            assert!(
+                failed.is_some() || self.log.marks().durable == self.log.marks().appended,
+                "a clean stop keeps all"
+            );
             self.phase = Phase::Stopped;
         }
     }

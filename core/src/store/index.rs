@@ -346,14 +346,8 @@ impl Index {
         let file = disk.open(&path, Open::Create { len: self.file_bytes() })?;
         let end = self.sealed.back().map(|file| file.head).unwrap_or_default();
         let (begin_ms, begin_physical) = (end.end_ms, end.end_physical);
-        let head = Head {
-            begin_ms,
-            begin_physical,
-            end_ms: begin_ms,
-            end_physical: begin_physical,
-            used_slots: 0,
-            count: 1,
-        };
+        let head =
+            Head { begin_ms, begin_physical, end_ms: begin_ms, end_physical: begin_physical, used_slots: 0, count: 1 };
         self.active = Some(self.activate(Sealed { number, file, head }, true));
         Ok(())
     }
@@ -438,7 +432,8 @@ impl Index {
     ) -> Result<Vec<u64>, Fault> {
         let in_time = |key: &&Key| times_ms.contains(&key.store_ms) && key.hash == hash;
         let mut found: Vec<u64> = self.pending.iter().rev().filter(in_time).map(|key| key.physical).take(max).collect();
-        let active = self.active.as_ref().map(|active| Sealed { number: active.number, file: active.file, head: active.head });
+        let active =
+            self.active.as_ref().map(|active| Sealed { number: active.number, file: active.file, head: active.head });
         for file in active.into_iter().chain(self.sealed.iter().rev().copied()) {
             if found.len() >= max {
                 break;
@@ -524,7 +519,8 @@ impl Index {
     /// How many of the last entries of the newest file belong to the record at its end, so that a new scan from there adds
     /// none of them twice.
     pub fn know_last(&mut self, warm: &mut Warm, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Result<(), Fault> {
-        let last = self.active.as_ref().map(|active| Sealed { number: active.number, file: active.file, head: active.head });
+        let last =
+            self.active.as_ref().map(|active| Sealed { number: active.number, file: active.file, head: active.head });
         let Some(last) = last.or_else(|| self.sealed.back().copied()) else { return Ok(()) };
         let mut known = 0;
         while known + 1 < last.head.count {
@@ -553,7 +549,11 @@ impl Index {
         assert!(self.pending.len() <= 2 * PENDING_MAX, "waiting keys are bounded");
         if let Some(active) = &self.active {
             assert!(active.head.count <= self.entries, "a file holds no more than it has room for");
-            assert_eq!(active.tail.len() as u64, u64::from(active.head.count - active.written) * ENTRY, "the tail is what is not written");
+            assert_eq!(
+                active.tail.len() as u64,
+                u64::from(active.head.count - active.written) * ENTRY,
+                "the tail is what is not written"
+            );
             assert!(self.sealed.iter().all(|file| file.number < active.number), "the active file is the newest");
         }
         assert!(self.sealed.iter().is_sorted_by_key(|file| file.number), "files are in order");

@@ -108,7 +108,9 @@ impl CommitLog {
         let need = len as u64 + FILLER;
         if need > self.file_bytes {
             let most = self.file_bytes - FILLER;
-            return Err(PutError::Illegal(format!("the message takes {len} bytes in the log, a log file has room for {most}")));
+            return Err(PutError::Illegal(format!(
+                "the message takes {len} bytes in the log, a log file has room for {most}"
+            )));
         }
         if self.tail_bytes + len > TAIL_MAX {
             return Err(PutError::Busy);
@@ -157,7 +159,11 @@ impl CommitLog {
         self.tail_bytes += len;
         self.marks.appended += len as u64;
         let piece = self.tail.last().expect("a record was just encoded");
-        assert_eq!(piece.at + piece.bytes.len() as u64, self.marks.appended, "the tail is as long as what was appended");
+        assert_eq!(
+            piece.at + piece.bytes.len() as u64,
+            self.marks.appended,
+            "the tail is as long as what was appended"
+        );
     }
 
     /// Brings the tail into the page cache.

@@ -141,7 +141,8 @@ impl MemDisk {
                 DiskDone::Fetched { fetch, result: found.map(|file| file.read(at, len as usize)) }
             }
             DiskAsk::Allocate { path, len } => {
-                let result = if self.usage.free < len { Err(DiskError::Full) } else { self.open(&path, Open::Create { len }) };
+                let result =
+                    if self.usage.free < len { Err(DiskError::Full) } else { self.open(&path, Open::Create { len }) };
                 DiskDone::Allocated { path, result }
             }
             DiskAsk::Replace { path, bytes } => {

@@ -314,7 +314,9 @@ impl Store {
     ) -> Vec<StoreNews> {
         self.seen = now;
         match done {
-            DiskDone::Fetched { fetch, result } => self.news.extend(self.warm.fetched(fetch, result).map(StoreNews::Warm)),
+            DiskDone::Fetched { fetch, result } => {
+                self.news.extend(self.warm.fetched(fetch, result).map(StoreNews::Warm))
+            }
             DiskDone::Synced { file, through, result } => self.on_synced(file, through, result, asks),
             DiskDone::Allocated { path, result } => self.on_allocated(now, &path, result, asks),
             DiskDone::Replaced { path, result } => self.on_replaced(&path, result),
@@ -458,7 +460,8 @@ impl Store {
 
     /// Whether a stop is over, well or not.
     pub fn stopped(&self) -> bool {
-        matches!(self.phase, Phase::Stopped | Phase::Refused) || (self.phase == Phase::Stopping && self.poisoned.is_some())
+        matches!(self.phase, Phase::Stopped | Phase::Refused)
+            || (self.phase == Phase::Stopping && self.poisoned.is_some())
     }
 
     /// Replaces settings that may change while running; sizes of files may not.
@@ -483,7 +486,10 @@ impl Store {
         }
         for waiting in self.dispatches.iter().filter(|waiting| waiting.queued) {
             let queue = waiting.slot.and_then(|slot| self.queues.get(slot));
-            assert!(queue.is_none_or(|queue| waiting.queue_offset < queue.next), "assigned offsets are below the next one");
+            assert!(
+                queue.is_none_or(|queue| waiting.queue_offset < queue.next),
+                "assigned offsets are below the next one"
+            );
         }
     }
 }

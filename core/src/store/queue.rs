@@ -102,7 +102,12 @@ impl Queue {
     pub fn invariants(&self) {
         assert!(self.min <= self.end, "{}/{}: min {} > end {}", self.topic, self.id, self.min, self.end);
         assert!(self.written <= self.end && self.end <= self.next, "{}/{}: written ≤ end ≤ next", self.topic, self.id);
-        assert!(self.window_from() <= self.written, "{}/{}: an entry is in a file or in the window", self.topic, self.id);
+        assert!(
+            self.window_from() <= self.written,
+            "{}/{}: an entry is in a file or in the window",
+            self.topic,
+            self.id
+        );
         if self.dirty() > 0 {
             assert!(self.listed, "{}/{}: a queue with unwritten entries is listed", self.topic, self.id);
         }

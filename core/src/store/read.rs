@@ -81,9 +81,7 @@ impl Store {
             return got(GetStatus::OffsetOverflowBadly, range.end);
         }
         match self.fill(get, slot, range.end, disk, asks) {
-            Ok((status, choice, records)) => {
-                Got { records, count: choice.count, ..got(status, choice.next_offset) }
-            }
+            Ok((status, choice, records)) => Got { records, count: choice.count, ..got(status, choice.next_offset) },
             Err(Fault::Cold(ticket)) => got(GetStatus::Cold(ticket), get.offset),
             Err(Fault::Disk(why)) => got(GetStatus::Failed(why), get.offset),
         }

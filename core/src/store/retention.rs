@@ -143,7 +143,8 @@ impl Store {
                     return;
                 }
                 Err(Fault::Disk(why)) => {
-                    self.news.push(StoreNews::Notice(format!("reading a consume queue for its first offset failed: {why}")));
+                    self.news
+                        .push(StoreNews::Notice(format!("reading a consume queue for its first offset failed: {why}")));
                 }
             }
         }

@@ -132,7 +132,11 @@ impl Rig {
             if self.is_open() {
                 return;
             }
-            assert!(self.step(), "recovery goes on: {:?}", self.news.iter().filter(|news| !matches!(news, StoreNews::Recovering { .. })).collect::<Vec<_>>());
+            assert!(
+                self.step(),
+                "recovery goes on: {:?}",
+                self.news.iter().filter(|news| !matches!(news, StoreNews::Recovering { .. })).collect::<Vec<_>>()
+            );
         }
         panic!("recovery does not end");
     }
@@ -250,7 +254,11 @@ impl Rig {
         let (mut all, mut offset) = (Vec::new(), range.start);
         while offset < range.end {
             let got = self.get(&Get { topic, queue_id, offset, max: 32, max_bytes: 1 << 20, tags: None });
-            assert!(matches!(got.status, GetStatus::Found), "{topic}/{queue_id} at {offset} of {range:?}: {:?}", got.status);
+            assert!(
+                matches!(got.status, GetStatus::Found),
+                "{topic}/{queue_id} at {offset} of {range:?}: {:?}",
+                got.status
+            );
             let records: Vec<Bytes> = got.records.iter().flat_map(|bytes| split(bytes)).collect();
             assert_eq!(records.len(), got.count as usize);
             assert_eq!(got.next_offset, offset + u64::from(got.count));
@@ -270,8 +278,12 @@ impl Rig {
         for put in &self.puts {
             queues.entry((put.topic.clone(), put.queue)).or_default().push(put.clone());
         }
-        let known: Vec<(String, u32)> =
-            self.store.queues().filter(|(.., range)| range.end > 0).map(|(topic, id, _)| (topic.to_owned(), id)).collect();
+        let known: Vec<(String, u32)> = self
+            .store
+            .queues()
+            .filter(|(.., range)| range.end > 0)
+            .map(|(topic, id, _)| (topic.to_owned(), id))
+            .collect();
         assert_eq!(known.len(), queues.len(), "queues are those that were put to: {known:?}");
         for ((topic, queue), puts) in &queues {
             assert_eq!(self.store.queue_range(topic, *queue), 0..puts.len() as u64, "{topic}/{queue}");
@@ -398,10 +410,10 @@ fn many(flush: Flush, seeds: Range<u64>) {
 
 #[test]
 fn what_was_promised_survives_with_synchronous_flush() {
-    many(Flush::Sync, 0..150);
+    many(Flush::Sync, 0..40);
 }
 
 #[test]
 fn what_was_promised_survives_with_asynchronous_flush() {
-    many(Flush::Async, 0..150);
+    many(Flush::Async, 0..40);
 }

@@ -46,7 +46,9 @@ impl From<Fault> for Halt {
 
 impl From<DiskError> for Halt {
     fn from(why: DiskError) -> Halt {
-        Halt::Refused(format!("the disk failed during recovery: {why}. Nothing was deleted; cure the disk and start again"))
+        Halt::Refused(format!(
+            "the disk failed during recovery: {why}. Nothing was deleted; cure the disk and start again"
+        ))
     }
 }
 
@@ -261,8 +263,6 @@ impl Store {
         if recovery.had_abort {
             crate::sometimes!("recovered after an unclean stop");
         }
-        #[cfg(test)]
-        eprintln!("recovered {:?} from {:?} same boot {}", recovery.trust, recovery.scanned_from, recovery.same_boot);
         self.phase = Phase::Open;
         (self.dispatched, self.dispatched_ms) = (marks.written, recovery.last_ms);
         let base = recovery.snapshot.as_ref().map_or(0, |snapshot| snapshot.number);
@@ -290,7 +290,8 @@ impl Store {
     /// this life claims anything durable.
     fn distrust(&mut self, snapshot: &Snapshot, base: Option<&Snapshot>) {
         let topics = base.map_or(&[][..], |base| &base.topics);
-        let known: BTreeMap<&str, &[QueueState]> = topics.iter().map(|(topic, queues)| (&**topic, &queues[..])).collect();
+        let known: BTreeMap<&str, &[QueueState]> =
+            topics.iter().map(|(topic, queues)| (&**topic, &queues[..])).collect();
         for (topic, queues) in &snapshot.topics {
             let was_removed = snapshot.removed.iter().any(|(removed, _)| removed == topic);
             let known = known.get(&**topic).copied().filter(|_| !was_removed).unwrap_or_default();
@@ -315,9 +316,12 @@ impl Store {
             ("RMQ_SYS_TRANS_HALF_TOPIC", "half messages of transactions"),
         ] {
             let slots = self.queues.slots_of(topic);
-            let count: u64 = slots.iter().filter_map(|slot| self.queues.get(*slot)).map(|queue| queue.end - queue.min).sum();
+            let count: u64 =
+                slots.iter().filter_map(|slot| self.queues.get(*slot)).map(|queue| queue.end - queue.min).sum();
             if count > 0 {
-                notes.push(format!("{topic} holds {count} {what}: they are kept untouched, those that are pending stay pending"));
+                notes.push(format!(
+                    "{topic} holds {count} {what}: they are kept untouched, those that are pending stay pending"
+                ));
             }
         }
         notes

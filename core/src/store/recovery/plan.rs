@@ -30,7 +30,9 @@ impl Store {
         let mut found = Vec::new();
         for path in [names::SNAPSHOT, names::SNAPSHOTS_WARM[0], names::SNAPSHOTS_WARM[1]] {
             let head = self.small_file(path, 16, disk, asks)?;
-            let Some(len) = head.and_then(|head| Snapshot::len_of(&head)).filter(|len| *len < 1 << 30) else { continue };
+            let Some(len) = head.and_then(|head| Snapshot::len_of(&head)).filter(|len| *len < 1 << 30) else {
+                continue;
+            };
             let whole = self.small_file(path, len, disk, asks)?;
             found.extend(whole.and_then(|bytes| Snapshot::from_bytes(&bytes)));
         }
@@ -43,10 +45,13 @@ impl Store {
         let before = found.len();
         found.retain(|snapshot| folders_are_there(snapshot, recovery));
         if found.len() < before {
-            recovery.notes.push(format!("folders of queues are missing below {}: all queues are rebuilt", names::QUEUES));
+            recovery
+                .notes
+                .push(format!("folders of queues are missing below {}: all queues are rebuilt", names::QUEUES));
             return Ok(self.believe_nothing(recovery));
         }
-        let clean = found.iter().filter(|snapshot| is_clean && snapshot.kind == Kind::Clean).max_by_key(|found| found.number);
+        let clean =
+            found.iter().filter(|snapshot| is_clean && snapshot.kind == Kind::Clean).max_by_key(|found| found.number);
         if let Some(clean) = clean.cloned()
             && self.ends_at(clean.through, recovery, disk, asks)?
         {
@@ -57,7 +62,8 @@ impl Store {
             recovery.trust = Trust::Foreign;
             return Ok(Stage::Queues(0));
         }
-        let is_ours = |snapshot: &&Snapshot| snapshot.kind != Kind::Written || (!boot.is_empty() && snapshot.boot == boot);
+        let is_ours =
+            |snapshot: &&Snapshot| snapshot.kind != Kind::Written || (!boot.is_empty() && snapshot.boot == boot);
         if let Some(best) = found.iter().filter(is_ours).max_by_key(|found| found.through).cloned() {
             recovery.same_boot = !boot.is_empty() && best.boot == boot;
             let durable = found.iter().filter(|found| found.kind != Kind::Written);
@@ -147,7 +153,10 @@ impl Store {
         for file in recovery.files.iter().rev() {
             let head = self.warm.read(file.file, 0, RECORD_HEAD, disk, asks)?;
             let is_record = matches!(Record::parse(&head), Ok(_) | Err(RecordError::Short(_)));
-            if is_record && head.len() == RECORD_HEAD && record::store_ms(&head).is_some_and(|ms| ms > 0 && ms <= safe_ms) {
+            if is_record
+                && head.len() == RECORD_HEAD
+                && record::store_ms(&head).is_some_and(|ms| ms > 0 && ms <= safe_ms)
+            {
                 return Ok(file.begin);
             }
         }
@@ -191,7 +200,9 @@ impl Store {
             recovery.queues_from = recovery.entries_end.max(recovery.files_begin());
             let ends = recovery.files.last().map_or(0, |file| file.begin + self.config.log_file_bytes);
             if recovery.queues_from > ends {
-                recovery.notes.push(format!("entries below {} point behind the log: all queues are rebuilt", names::QUEUES));
+                recovery
+                    .notes
+                    .push(format!("entries below {} point behind the log: all queues are rebuilt", names::QUEUES));
                 self.queues = Queues::new(self.config.queue_file_entries);
                 return Ok(self.believe_nothing(recovery));
             }
@@ -260,7 +271,9 @@ impl Store {
         for entry in disk.list(&names::queue_folder(topic, id))? {
             let path = format!("{}/{}", names::queue_folder(topic, id), entry.name);
             let Some(begin) = names::file_begin(&entry.name) else {
-                return Err(Halt::Refused(format!("{path} is not a file of a consume queue: move it out of the folder")));
+                return Err(Halt::Refused(format!(
+                    "{path} is not a file of a consume queue: move it out of the folder"
+                )));
             };
             let fits = (entry.len == expected || entry.len == 0) && begin % expected == 0;
             let follows = range.is_none_or(|(_, end)| end * ENTRY == begin);

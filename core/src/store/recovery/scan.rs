@@ -237,7 +237,9 @@ impl Store {
     fn rebuild(&mut self, recovery: &mut Recovery) -> Stage {
         crate::sometimes!("queues rebuilt from the begin of the log");
         let begin = recovery.files_begin();
-        recovery.notes.push(format!("entries are missing below {}: all queues are rebuilt from the log", names::QUEUES));
+        recovery
+            .notes
+            .push(format!("entries are missing below {}: all queues are rebuilt from the log", names::QUEUES));
         recovery.before = self
             .queues
             .iter()
@@ -260,16 +262,20 @@ impl Store {
 /// Whether a whole sector of topic and properties, which no checksum covers, is zero: a torn write looks like that, text
 /// never does.
 fn lost_a_sector(found: &Record<'_>, bytes: &[u8], file_at: u64) -> bool {
-    let mut at = bytes.len() - found.properties.len() - 2 - found.topic.len();
-    while at < bytes.len() {
-        let to_border = SECTOR - (file_at + at as u64) % SECTOR;
-        let end = bytes.len().min(at + to_border as usize);
-        if bytes[at..end].iter().all(|byte| *byte == 0) && end - at > 2 {
-            return true;
+    let properties = bytes.len() - found.properties.len()..bytes.len();
+    let topic = properties.start - 2 - found.topic.len()..properties.start - 2;
+    [topic, properties].into_iter().any(|text| {
+        let mut at = text.start;
+        while at < text.end {
+            let to_border = SECTOR - (file_at + at as u64) % SECTOR;
+            let end = text.end.min(at + usize::try_from(to_border).expect("at most a sector"));
+            if bytes[at..end].iter().all(|byte| *byte == 0) {
+                return true;
+            }
+            at = end;
         }
-        at = end;
-    }
-    false
+        false
+    })
 }
 
 impl Recovery {

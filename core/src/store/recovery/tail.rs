@@ -139,7 +139,9 @@ impl Store {
     }
 
     fn place_of(&self, at: u64) -> String {
-        self.log.file_at(at).map_or_else(String::new, |file| format!("{} byte {}", names::log_file(file.begin), at - file.begin))
+        self.log
+            .file_at(at)
+            .map_or_else(String::new, |file| format!("{} byte {}", names::log_file(file.begin), at - file.begin))
     }
 
     /// Copies what is going to be cut.
