@@ -113,15 +113,23 @@ fn record(line: &str) -> Record {
 /// last position, `f` wants tag x.
 pub(super) fn header() -> Header {
     let orderly = GroupRules { orderly: true, ..GroupRules::default() };
+    let parallel = GroupRules { parallel: true, ..GroupRules::default() };
     let broadcast = GroupRules { model: Model::Broadcasting, ..GroupRules::default() };
     let last = GroupRules { from: StartFrom::Last, ..GroupRules::default() };
     let filtering = GroupRules { tags: BTreeMap::from([("T".into(), "x || y".into())]), ..GroupRules::default() };
     Header {
         flush: Flush::Sync,
         order: BTreeMap::from([("Q".into(), OrderKind::Queue), ("K".into(), OrderKind::Key)]),
-        groups: [("g", GroupRules::default()), ("o", orderly), ("b", broadcast), ("l", last), ("f", filtering)]
-            .map(|(name, rules)| (name.to_string(), rules))
-            .into(),
+        groups: [
+            ("g", GroupRules::default()),
+            ("p", parallel),
+            ("o", orderly),
+            ("b", broadcast),
+            ("l", last),
+            ("f", filtering),
+        ]
+        .map(|(name, rules)| (name.to_string(), rules))
+        .into(),
         ..Header::default()
     }
 }
@@ -312,6 +320,8 @@ fn queue_order_of_deliveries() {
     green(&swapped("").replace("{}", "c2"));
     broken("queue-order/went-back", &swapped("").replace("{}", "c2").replace(" T ", " Q "));
     green(&swapped("6 reset g T a:0 0\n").replace("{}", "c1"));
+    green(&swapped("").replace("{}", "c1").replace(" g ", " p "));
+    broken("queue-order/went-back", &swapped("").replace("{}", "c1").replace(" g ", " p ").replace(" T ", " Q "));
     green(&format!(
         "{ONE} {} 9 end",
         "6 fault power a\n 7 fault heal a\n 7 p1 send 3 T k3\n 8 p1 ok 3 a:0@0\n 8 c1 got 3 g T a:0@0 k3\n 8 c1 done 3\n"

@@ -115,8 +115,13 @@ fn history_header(tape: &Tape) -> Header {
     let config = &tape.header.config;
     let asynchronous = config.brokers.iter().any(|broker| broker.flush == Flush::Async);
     let rules = config.groups.iter().map(|(name, shape)| {
-        let rules =
-            GroupRules { model: shape.model, orderly: shape.orderly, from: shape.from, tags: shape.tags.clone() };
+        let rules = GroupRules {
+            model: shape.model,
+            orderly: shape.orderly,
+            parallel: false,
+            from: shape.from,
+            tags: shape.tags.clone(),
+        };
         (name.clone(), rules)
     });
     Header {
