@@ -28,8 +28,8 @@ pub async fn namesrv(args: Namesrv) -> Result<(), Failure> {
         settings.use_port(port);
     }
     settings.bind = args.listen.unwrap_or(settings.bind);
-    let mut running = Running::default();
-    running.namesrv = boot(start_namesrv(settings).await?, &mut signals).await?;
+    let namesrv = boot(start_namesrv(settings).await?, &mut signals).await?;
+    let running = Running { namesrv, broker: None };
     running.print_namesrv();
     running.until(&mut signals).await
 }
@@ -64,10 +64,10 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
 /// Runs both until a signal.
 pub async fn standalone(args: Standalone) -> Result<(), Failure> {
     let mut signals = Signals::take();
-    let mut running = Running::default();
     let mut namesrv = NamesrvSettings::new(args.store.join("namesrv"));
     (namesrv.bind, namesrv.config.port) = (args.listen, args.namesrv_port);
-    running.namesrv = boot(start_namesrv(namesrv).await?, &mut signals).await?;
+    let namesrv = boot(start_namesrv(namesrv).await?, &mut signals).await?;
+    let mut running = Running { namesrv, broker: None };
     running.print_namesrv();
     let told = told_ip(Some(args.listen));
     let mut broker = BrokerSettings::new(args.store);

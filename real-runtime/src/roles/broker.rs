@@ -114,7 +114,7 @@ impl Progress {
         self.began.get_or_insert(now);
         if self.last.is_none_or(|last| now - last >= Duration::from_secs(1)) {
             self.last = Some(now);
-            let percent = if total == 0 { 100 } else { done.min(total) * 100 / total };
+            let percent = (done.min(total) * 100).checked_div(total).unwrap_or(100);
             tracing::info!("recovering the store: {} of {} MiB ({percent} %)", done >> 20, total >> 20);
         }
     }

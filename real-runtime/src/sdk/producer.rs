@@ -53,10 +53,12 @@ pub struct Producer {
 #[derive(Debug, Default)]
 struct Waiting(Mutex<WaitingState>);
 
+type Tell<T> = oneshot::Sender<Result<T, SendError>>;
+
 #[derive(Debug, Default)]
 struct WaitingState {
-    sends: HashMap<u64, oneshot::Sender<Result<Receipt, SendError>>>,
-    routes: HashMap<Arc<str>, Vec<oneshot::Sender<Result<Vec<Queue>, SendError>>>>,
+    sends: HashMap<u64, Tell<Receipt>>,
+    routes: HashMap<Arc<str>, Vec<Tell<Vec<Queue>>>>,
 }
 
 /// Settings of a [`Producer`].

@@ -1,0 +1,229 @@
+//! `seedmq` as a person meets it: exit codes, boot lines, refusals, a first message.
+#![cfg(not(madsim))]
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn seedmq(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seedmq"));
+    command.args(args).env_remove("NAMESRV_ADDR").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A server that is killed when the test ends.
+struct Server {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Server {
+    fn start(args: &[&str], home: &Path) -> Server {
+        let mut child = seedmq(args).env("HOME", home).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = std::sync::mpsc::channel();
+        let streams: [Box<dyn BufRead + Send>; 2] = [
+            Box::new(BufReader::new(child.stdout.take().unwrap())),
+            Box::new(BufReader::new(child.stderr.take().unwrap())),
+        ];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || stream.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        }
+        Server { child, lines }
+    }
+    /// The next line that contains `part`.
+    fn line(&self, part: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut seen = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no line with {part:?} in {seen:?}");
+    }
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+    fn code(&mut self) -> Option<i32> {
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it does not end");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn help_and_version_are_there() {
+    let output = seedmq(&["--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for part in ["standalone", "namesrv", "broker", "produce", "consume", "Examples:", "Exit status"] {
+        assert!(text(&output).contains(part), "{part}");
+    }
+    for command in ["standalone", "namesrv", "broker", "produce", "consume"] {
+        let output = seedmq(&[command, "--help"]).output().unwrap();
+        assert!(text(&output).contains("Examples:"), "{command}: {}", text(&output));
+    }
+    let output = seedmq(&["--version"]).output().unwrap();
+    assert_eq!(text(&output), format!("seedmq {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_and_wrong_files_end_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("broker.conf");
+    std::fs::write(&conf, "brokerName=b\nlistenPort=port\n").unwrap();
+    let conf = conf.to_str().unwrap();
+    for (args, part) in [
+        (vec!["brew"], "brew"),
+        (vec!["namesrv", "-p", "100000"], "100000"),
+        (vec!["namesrv", "-c", "/nowhere/n.conf"], "/nowhere/n.conf: cannot be read"),
+        (vec!["broker", "-c", conf], "broker.conf:2: listenPort=port: expected"),
+        (vec!["namesrv", "--log", "a=b=c"], "--log a=b=c"),
+    ] {
+        let output = seedmq(&args).env("HOME", dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(part), "{args:?}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_name_server_boots_with_javas_line_and_ends_gracefully() {
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port().to_string();
+    let mut server = Server::start(&["namesrv", "-p", &port, "--listen", "127.0.0.1"], home.path());
+    let line = server.line("success");
+    assert_eq!(line, format!("The Name Server boot success. serializeType=JSON, address 127.0.0.1:{port}"));
+    let second = seedmq(&["namesrv", "-p", &port, "--listen", "127.0.0.1"]).env("HOME", home.path()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second));
+    assert!(text(&second).contains("in use: another process holds"), "{}", text(&second));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let third =
+        seedmq(&["namesrv", "-p", &port, "--listen", "127.0.0.1"]).env("HOME", elsewhere.path()).output().unwrap();
+    assert_eq!(third.status.code(), Some(1), "{}", text(&third));
+    assert!(text(&third).contains(&format!("cannot listen on 127.0.0.1:{port}")), "{}", text(&third));
+    server.signal("-TERM");
+    assert_eq!(server.code(), Some(0));
+}
+
+/// A standalone queue on free ports.
+struct Standalone {
+    server: Server,
+    name_server: String,
+}
+
+impl Standalone {
+    fn start(store: &Path, more: &[&str]) -> Standalone {
+        let (namesrv, broker) = (free_port().to_string(), free_port().to_string());
+        let store = store.to_str().unwrap();
+        let ports = ["standalone", "--store", store, "--namesrv-port", &namesrv, "--broker-port", &broker];
+        let server = Server::start(&[&ports[..], more].concat(), Path::new("/nowhere"));
+        let line = server.line("The broker[");
+        let expected = format!(
+            "The broker[broker-a, 127.0.0.1:{broker}] boot success. serializeType=JSON and name server is 127.0.0.1:{namesrv}"
+        );
+        assert_eq!(line, expected);
+        Standalone { server, name_server: format!("127.0.0.1:{namesrv}") }
+    }
+    fn run(&self, args: &[&str]) -> Output {
+        seedmq(args).args(["-n", &self.name_server]).output().unwrap()
+    }
+}
+
+#[test]
+fn a_first_message_goes_through_and_stays_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let mut queue = Standalone::start(&store, &[]);
+    let sent = queue.run(&["produce", "--topic", "Hello", "first", "second"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent));
+    assert_eq!(text(&sent).matches(" stored in broker-a:").count(), 2, "{}", text(&sent));
+    let got = queue.run(&["consume", "--topic", "Hello", "--group", "me", "--count", "2"]);
+    assert_eq!(got.status.code(), Some(0), "{}", text(&got));
+    let mut lines: Vec<_> = text(&got).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["first", "second"]);
+
+    let refused = seedmq(&["standalone", "--store", store.to_str().unwrap()]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("lock"), "{}", text(&refused));
+
+    queue.server.signal("-INT");
+    assert_eq!(queue.server.code(), Some(0));
+    assert!(!store.join("abort").exists(), "a graceful end leaves no abort mark");
+
+    let queue = Standalone::start(&store, &["--sync"]);
+    let sent = queue.run(&["produce", "--topic", "Hello", "third"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent));
+    let got = queue.run(&["consume", "--topic", "Hello", "--group", "me", "--count", "1", "--verbose"]);
+    assert!(text(&got).ends_with(" tag=- keys=- third\n"), "the group goes on where it left off: {}", text(&got));
+}
+
+#[test]
+fn lines_of_the_standard_input_are_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Standalone::start(&dir.path().join("store"), &[]);
+    let mut producer = seedmq(&["produce", "--topic", "Lines", "--tag", "t", "--key", "k", "-n", &queue.name_server])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    producer.stdin.take().unwrap().write_all(b"one\ntwo\nthree\n").unwrap();
+    let output = producer.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output).lines().count(), 3, "{}", text(&output));
+    let got = queue.run(&["consume", "-t", "Lines", "-g", "me", "--count", "3", "--tags", "t", "--quiet"]);
+    assert!(text(&got).starts_with("3 messages in "), "{}", text(&got));
+}
+
+#[test]
+fn a_producer_without_a_queue_says_so_and_fails() {
+    let port = free_port();
+    let output = seedmq(&["produce", "--topic", "T", "x", "-n", &format!("127.0.0.1:{port}")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("1 of 1 messages failed"), "{}", text(&output));
+}
+
+#[test]
+fn a_broker_warns_about_unknown_properties_and_uses_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let conf = dir.path().join("broker.conf");
+    let store = dir.path().join("store");
+    let text = format!(
+        "brokerName=mine\nbrokerNmae=x\nlistenPort={port}\nbrokerIP1=127.0.0.1\nstorePathRootDir={}\n",
+        store.display()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let mut broker = Server::start(&["broker", "-c", conf.to_str().unwrap(), "--listen", "127.0.0.1"], dir.path());
+    assert!(broker.line("unknown property").contains("broker.conf:2: unknown property brokerNmae, ignored"));
+    assert_eq!(
+        broker.line("boot success"),
+        format!("The broker[mine, 127.0.0.1:{port}] boot success. serializeType=JSON")
+    );
+    assert!(store.join("commitlog").is_dir() || store.join("abort").exists());
+    broker.signal("-TERM");
+    assert_eq!(broker.code(), Some(0));
+}
