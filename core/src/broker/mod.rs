@@ -35,6 +35,8 @@ mod life;
 mod load;
 pub mod locks;
 pub mod names;
+#[cfg(test)]
+mod node_tests;
 mod offset_requests;
 pub mod offsets;
 pub mod pending;

@@ -1,0 +1,130 @@
+//! Pulls, held and not.
+
+use super::*;
+use crate::message::record;
+
+#[test]
+fn a_held_pull_wakes_for_its_tag_only() {
+    let mut world = World::new(config());
+    let (producer, consumer) = (world.connect(1), world.connect(2));
+    world.send(producer, "T", "TAGS\x01a\x02");
+    let held = world.post(consumer, pull("T", 0, 1, 6, "b"));
+    world.quiet();
+    assert!(world.answer(consumer, held).is_none());
+    assert_eq!(world.broker.held_pulls().count(), 1);
+    world.send(producer, "T", "TAGS\x01a\x02");
+    assert!(world.answer(consumer, held).is_none(), "another tag does not wake it");
+    world.send(producer, "T", "TAGS\x01b\x02");
+    let answer = world.answer(consumer, held).expect("its tag wakes it");
+    assert_eq!((answer.code, field(&answer, "nextBeginOffset")), (0, "3"));
+    assert_eq!(record::records(&body_of(&answer)).count(), 1);
+}
+
+#[test]
+fn a_held_pull_ends_in_time() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    world.send(conn, "T", "");
+    let held = world.post(conn, pull("T", 0, 1, 6, "*"));
+    world.pass(Duration::from_secs(14));
+    assert!(world.answer(conn, held).is_none());
+    world.pass(Duration::from_secs(7));
+    let answer = world.answer(conn, held).expect("15 s, and up to 5 more");
+    assert_eq!((answer.code, answer.remark.as_deref()), (19, Some("OFFSET_OVERFLOW_ONE")));
+    assert_eq!(world.broker.held_pulls().count(), 0);
+}
+
+#[test]
+fn a_message_of_the_same_batch_wakes_a_pull_that_came_after_it() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    world.send(conn, "T", "");
+    let (mut put, mut get) = (send("T", 0, "", "b"), pull("T", 0, 1, 6, "*"));
+    (put.opaque, get.opaque) = (901, 902);
+    world.step(Input::Frame { conn, frame: put });
+    world.step(Input::Frame { conn, frame: get });
+    world.input(Input::Settle);
+    assert_eq!(world.answer(conn, 902).expect("it was woken").code, 0);
+}
+
+#[test]
+fn pulls_are_answered_as_a_java_broker_does() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    for _ in 0..3 {
+        world.send(conn, "T", "");
+    }
+    for (queue, offset, flags, tags, code, remark) in [
+        (
+            99,
+            0,
+            4,
+            "*",
+            29,
+            "queueId[99] is illegal, topic:[T] topicConfig.readQueueNums:[4] consumer:[/10.0.0.1:40000]",
+        ),
+        (
+            -1,
+            0,
+            4,
+            "*",
+            29,
+            "queueId[-1] is illegal, topic:[T] topicConfig.readQueueNums:[4] consumer:[/10.0.0.1:40000]",
+        ),
+        (0, -5, 4, "*", 21, "OFFSET_TOO_SMALL"),
+        (0, 99_999, 4, "*", 21, "OFFSET_OVERFLOW_BADLY"),
+        (0, 3, 4, "*", 19, "OFFSET_OVERFLOW_ONE"),
+        (0, 0, 4, "nope", 20, "NO_MATCHED_MESSAGE"),
+        (0, 0, 4, "||", 23, "parse the consumer's subscription failed"),
+    ] {
+        let answer = world.ask(conn, pull("T", queue, offset, flags, tags));
+        assert_eq!((answer.code, answer.remark.as_deref()), (code, Some(remark)), "{queue} {offset} {tags}");
+    }
+    let answer = world.ask(conn, pull("T", 0, 99_999, 4, "*"));
+    assert_eq!(field(&answer, "nextBeginOffset"), "3");
+    let answer = world.ask(conn, pull("T", 3, 7, 4, "*"));
+    assert_eq!((answer.code, field(&answer, "nextBeginOffset")), (21, "0"), "an empty queue begins at 0");
+    let answer = world.ask(conn, pull("T", 3, 0, 4, "*"));
+    assert_eq!(answer.code, 19);
+    assert_eq!(world.ask(conn, pull("Nope", 0, 0, 4, "*")).code, 17);
+    assert_eq!(world.ask(conn, pull("T", 0, 0, 0, "*")).code, 24, "the group is not online");
+    let fast = world.connect_at(7, 10909);
+    assert_eq!(world.ask(fast, pull("T", 0, 0, 4, "*")).code, 3, "the fast port serves no pulls");
+    let answer = world.ask(conn, pull("T", 0, 0, 5, "*"));
+    assert_eq!(answer.code, 0);
+    assert_eq!(world.broker.committed_offsets().committed("CG", "T", 0), Some(3));
+}
+
+#[test]
+fn a_pull_of_cold_records_waits_for_the_disk() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    for _ in 0..3 {
+        world.send(conn, "T", "KEYS\x01k\x02");
+    }
+    let mut world = world.restart(config());
+    let (conn, leaver) = (world.connect(1), world.connect(2));
+    world.disk.cold = true;
+    let gone = world.post(leaver, pull("T", 0, 0, 4, "*"));
+    assert_eq!(world.broker.cold.len(), 1, "the read is cold");
+    world.input(Input::Closed { conn: leaver });
+    let answer = world.ask(conn, pull("T", 0, 0, 4, "*"));
+    assert_eq!((answer.code, record::records(&body_of(&answer)).count()), (0, 3));
+    assert!(world.answer(leaver, gone).is_none());
+    let view = world.ask(conn, frame(request::VIEW_MESSAGE_BY_ID, &[("offset", "0")]));
+    assert_eq!((view.code, record::records(&body_of(&view)).count()), (0, 1));
+}
+
+#[test]
+fn a_full_table_answers_at_once() {
+    let mut world = World::new(BrokerConfig { held_pulls_max: 2, ..config() });
+    let conn = world.connect(1);
+    world.send(conn, "T", "");
+    for _ in 0..2 {
+        let held = world.post(conn, pull("T", 0, 1, 6, "*"));
+        assert!(world.answer(conn, held).is_none());
+    }
+    assert_eq!(world.ask(conn, pull("T", 0, 1, 6, "*")).code, 19);
+    world.input(Input::Closed { conn });
+    assert_eq!(world.broker.held_pulls().count(), 0, "a closed connection leaves no pull behind");
+}
