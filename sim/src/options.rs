@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct RunOptions {
     /// Fill [`seedmq_reports::RunRecord::timeline`].
     pub timeline: bool,
-    /// Write every hashed event as a line `MICROSECONDS NODE WHAT` here, in order. Two runs of one tape are compared by it.
+    /// Write every hashed event as a line `MILLISECONDS HOST WHAT` here, in order; hosts are numbered as the tape names them. Two runs of one tape are compared by it.
     pub log: Option<PathBuf>,
     /// End the run at this virtual time, in milliseconds; nothing then counts as not converged or lost.
     pub until_ms: Option<u64>,

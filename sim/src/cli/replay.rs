@@ -49,10 +49,14 @@ pub fn replay(args: &ReplayArgs) -> Exit {
     };
     let wanted = args.all || args.node.is_some();
     let log = wanted.then(|| std::env::temp_dir().join(format!("sim-replay-{}.log", std::process::id())));
+    if let Some(node) = args.node.as_ref().filter(|node| !tape.header.config.has(node) && *node != "admin") {
+        let names: Vec<&str> = tape.header.config.nodes().collect();
+        return refuse(format!("a node of the tape is expected ({}), found \"{node}\"", names.join(", ")));
+    }
     let job = Job { timeline: true, log: log.clone(), until_ms };
     let mut record = Runner::new(&args.work).run(&tape, &job, Where::Here);
     if let Some(log) = &log {
-        print_log(log, args.node.as_deref());
+        print_log(log, &tape, args.node.as_deref());
         drop(fs::remove_file(log));
     }
     keep(args, &tape, &mut record);
@@ -61,12 +65,17 @@ pub fn replay(args: &ReplayArgs) -> Exit {
     collector.report(&args.report, None)
 }
 
-/// Prints the events of one node, or of all.
-fn print_log(log: &Path, node: Option<&str>) {
+/// Prints the events of one node, or of all, with the nodes' names in place of their numbers in the tape's order.
+fn print_log(log: &Path, tape: &Tape, wanted: Option<&str>) {
+    let names: Vec<&str> = tape.header.config.nodes().chain(["admin"]).collect();
     let Ok(file) = File::open(log) else { return };
     for line in BufReader::new(file).lines().map_while(Result::ok) {
-        if node.is_none_or(|node| line.split(' ').nth(1) == Some(node)) {
-            say(&format!("{line}\n"));
+        let mut words = line.trim_start().splitn(2, ' ');
+        let (at, rest) = (words.next().unwrap_or(""), words.next().unwrap_or("").trim_start());
+        let (host, what) = rest.split_once(' ').unwrap_or((rest, ""));
+        let name = host.parse::<usize>().ok().and_then(|n| names.get(n)).copied().unwrap_or(host);
+        if wanted.is_none_or(|wanted| wanted == name) {
+            say(&format!("{at:>14} {name:<10} {what}\n"));
         }
     }
 }
