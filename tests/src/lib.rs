@@ -4,6 +4,7 @@
 //! every process and connection stays on the loopback interface and ends with the value that started it.
 
 pub mod client;
+pub mod figures;
 pub mod history;
 pub mod judged;
 pub mod load;
@@ -11,5 +12,6 @@ pub mod process;
 pub mod raw;
 pub mod scenes;
 pub mod server;
+pub mod swap;
 pub mod tools;
 pub mod torture;

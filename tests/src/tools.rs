@@ -34,11 +34,20 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
+/// The folder of a cargo profile that this program lies in: `target/debug`.
+fn profile_dir() -> Option<PathBuf> {
+    let exe = env::current_exe().expect("a running program has a path");
+    exe.ancestors().find(|dir| dir.join(".fingerprint").is_dir()).map(Path::to_owned)
+}
+
+/// The last part of it: `debug`.
+fn profile_folder() -> Option<String> {
+    profile_dir()?.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
 /// The target directory that this program was built into.
 pub fn target() -> PathBuf {
-    let exe = env::current_exe().expect("a running program has a path");
-    let profile = exe.ancestors().find(|dir| dir.join(".fingerprint").is_dir());
-    profile.and_then(Path::parent).map_or_else(|| repository().join("target"), Path::to_owned)
+    profile_dir().and_then(|dir| dir.parent().map(Path::to_owned)).unwrap_or_else(|| repository().join("target"))
 }
 
 /// Builds `name` under `target/outside` once, by `make`, which gets the directory to fill. Safe among processes.
@@ -139,19 +148,25 @@ pub fn seedmq() -> PathBuf {
     if let Some(path) = env::var_os("SEEDMQ_BIN") {
         return path.into();
     }
-    let path = env::current_exe().expect("a running program has a path");
-    let release = path.components().any(|part| part.as_os_str() == "release");
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     BUILT
         .get_or_init(|| {
+            let folder = profile_folder().unwrap_or_else(|| "debug".into());
+            let profile = if folder == "debug" { "dev" } else { &folder };
             let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo.current_dir(repository()).args(["build", "-q", "-p", "seedmq", "--bin", "seedmq"]);
-            if release {
-                cargo.arg("--release");
-            }
-            cargo.arg("--target-dir").arg(target());
-            run(&mut cargo, "seedmq").unwrap_or_else(|Missing(why)| panic!("cargo cannot build {why}"));
-            target().join(if release { "release" } else { "debug" }).join("seedmq")
+            cargo.current_dir(repository()).args([
+                "build",
+                "-q",
+                "-p",
+                "seedmq",
+                "--bin",
+                "seedmq",
+                "--profile",
+                profile,
+            ]);
+            run(cargo.arg("--target-dir").arg(target()), "seedmq")
+                .unwrap_or_else(|Missing(why)| panic!("cargo cannot build {why}"));
+            target().join(folder).join("seedmq")
         })
         .clone()
 }

@@ -1,4 +1,4 @@
-//! Malformed and odd input against the real processes, compared with how the Java servers reacted (`golden/malformed.json`).
+//! Malformed and odd input against the real processes, compared with how the Java servers reacted (`golden/malformed.json.gz`).
 //!
 //! Invariant: a broken peer gets the answer that Java would give, or its connection closed, and nobody else notices.
 
@@ -165,8 +165,8 @@ fn compare(case: &Value, got: &Reaction, make: Make) -> Option<String> {
 fn broken_peers_get_what_java_gives_them_and_nobody_else_notices() {
     let servers = or_skip!(Plan::cluster(1, 1).start());
     servers.create_topic("TopicHold", 4);
-    let golden: Value =
-        serde_json::from_str(include_str!("../golden/malformed.json")).expect("the golden file is JSON");
+    let golden = flate2::read::GzDecoder::new(&include_bytes!("../golden/malformed.json.gz")[..]);
+    let golden: Value = serde_json::from_reader(golden).expect("the golden file is JSON");
     let cases = golden["cases"].as_array().expect("a list of cases");
     let addrs = [("broker", servers.brokers[0].addr.clone()), ("namesrv", servers.name_server_addrs()[0].clone())];
     let mut wrong = Vec::new();

@@ -1,2 +1,276 @@
-//! Under construction.
-fn main() {}
+//! `cargo check-all`: every test of both builds, as CI runs them.
+//!
+//! Invariant: it ends with the line `N passed, N failed`, and with success only when nothing failed and nothing was left out.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use seedmq_tests::tools::repository;
+
+/// Runs every check of the repository, stops at the first that fails
+#[derive(Parser)]
+struct Arguments {
+    /// Only steps whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+    /// Print the steps and what each of them tests
+    #[arg(long)]
+    list: bool,
+}
+
+/// Tests that drive real processes and wait for real time: their binaries run side by side.
+const SIDE_BY_SIDE: [&str; 8] =
+    ["clients_java", "clients_go", "clients_python", "mqadmin", "malformed", "kill9", "store_swap", "timing"];
+
+/// How many of those at a time, on two cores.
+const LANES: usize = 3;
+
+/// `cargo …` of the simulated world, in the target directory that `cargo sim` uses.
+const SIMULATED: [&str; 4] = ["--config", "build.rustflags=['--cfg','madsim']", "--target-dir", "target/sim"];
+
+/// The packages that exist in both worlds.
+const BOTH_WORLDS: [&str; 8] = ["-p", "seedmq-core", "-p", "seedmq", "-p", "seedmq-sim", "-p", "seedmq-reports"];
+
+/// What to run.
+enum Work {
+    /// One cargo command.
+    Cargo(Vec<&'static str>),
+    /// The test binaries of `SIDE_BY_SIDE`.
+    RealProcesses,
+}
+
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    work: Work,
+}
+
+fn steps() -> Vec<Step> {
+    let cargo = |name, about, words: &[&[&'static str]]| Step { name, about, work: Work::Cargo(words.concat()) };
+    let everything: &[&str] = &["--workspace", "--exclude", "seedmq-tests", "--profile", "checked"];
+    let files: &[&str] = &[
+        "-p",
+        "seedmq-tests",
+        "--profile",
+        "checked",
+        "--lib",
+        "--bins",
+        "--test",
+        "*golden*",
+        "--test",
+        "*snapshots*",
+        "--test",
+        "tidy",
+    ];
+    vec![
+        cargo("format", "every source file is as rustfmt writes it", &[&["fmt", "--all", "--", "--check"]]),
+        cargo(
+            "lint",
+            "clippy has nothing to say about the real build",
+            &[&["clippy", "--workspace", "--all-targets", "--profile", "checked", "--", "-D", "warnings"]],
+        ),
+        cargo(
+            "lint, simulated",
+            "… nor about the simulated build",
+            &[
+                &["clippy", "--all-targets", "--profile", "checked"],
+                &BOTH_WORLDS,
+                &SIMULATED,
+                &["--", "-D", "warnings"],
+            ],
+        ),
+        cargo(
+            "units",
+            "machines, codecs, store, driver, reports: unit and property tests of the real build",
+            &[&["test"], everything, &["--no-fail-fast"]],
+        ),
+        cargo(
+            "golden and tidy",
+            "golden bytes of Apache RocketMQ, snapshots, promises of the repository",
+            &[&["test"], files, &["--no-fail-fast"]],
+        ),
+        Step {
+            name: "real processes",
+            about: "Java, Go and Python clients, mqadmin, malformed input, kill -9, Java's store, real timing",
+            work: Work::RealProcesses,
+        },
+        cargo(
+            "units, simulated",
+            "the same machines and the simulator itself under madsim",
+            &[&["test", "--profile", "checked"], &BOTH_WORLDS, &SIMULATED, &["--no-fail-fast"]],
+        ),
+        cargo(
+            "campaign",
+            "the standard campaign: every scenario with its seeds, each judged by every oracle",
+            &[&["sim"]],
+        ),
+        cargo("hunts", "each planted bug is found by its oracle", &[&["sim", "hunt", "--all"]]),
+    ]
+}
+
+/// What a step showed.
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+}
+
+impl Counts {
+    /// Reads the summaries of test harnesses and the skips that tests print.
+    fn of(text: &str) -> Counts {
+        let mut counts = Counts::default();
+        for line in text.lines() {
+            if let Some(rest) = line.trim().strip_prefix("test result: ") {
+                let numbers: Vec<u64> = rest.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+                counts.passed += numbers.first().copied().unwrap_or(0);
+                counts.failed += numbers.get(1).copied().unwrap_or(0);
+            } else if line.starts_with("skipped: ") {
+                counts.skipped.push(line.to_owned());
+            }
+        }
+        counts
+    }
+}
+
+fn logs() -> PathBuf {
+    repository().join("target/check-all")
+}
+
+/// Runs a command into a log; whether it ended well, and what it printed.
+fn run(command: &mut Command, name: &str) -> (bool, String) {
+    let path = logs().join(format!("{}.log", name.replace([' ', ','], "-")));
+    let file = File::create(&path).expect("the log can be written");
+    let both = file.try_clone().expect("a file can be shared");
+    let status = command.current_dir(repository()).stdin(Stdio::null()).stdout(file).stderr(both).status();
+    let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
+    (status.is_ok_and(|status| status.success()), text)
+}
+
+fn cargo(words: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Flags of the caller would mix the two builds.
+    command.args(words).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    command
+}
+
+/// Builds the tests of real processes and runs their binaries in lanes.
+fn real_processes() -> (bool, String) {
+    let built = run(&mut cargo(&["build", "-p", "seedmq", "--bin", "seedmq", "--profile", "checked"]), "build-seedmq");
+    if !built.0 {
+        return built;
+    }
+    let words = [
+        "test",
+        "-p",
+        "seedmq-tests",
+        "--profile",
+        "checked",
+        "--tests",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ];
+    let (ok, text) = run(&mut cargo(&words), "build-real-processes");
+    if !ok {
+        return (ok, text);
+    }
+    let binaries =
+        Mutex::new(SIDE_BY_SIDE.iter().filter_map(|name| Some((*name, binary(&text, name)?))).collect::<Vec<_>>());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                loop {
+                    let Some((name, path)) = ({ binaries.lock().expect("no lane panics").pop() }) else { return };
+                    let started = Instant::now();
+                    let result = run(Command::new(&path).args(["--show-output", "--test-threads", "2"]), name);
+                    println!("    {name}: {} s", started.elapsed().as_secs());
+                    results.lock().expect("no lane panics").push(result);
+                }
+            });
+        }
+    });
+    let results = results.into_inner().expect("no lane panics");
+    let failed: String = results.iter().filter(|(ok, _)| !ok).map(|(_, text)| text.as_str()).collect();
+    let all: String = results.iter().map(|(_, text)| text.as_str()).collect();
+    (failed.is_empty() && !results.is_empty(), all + &failed)
+}
+
+/// The executable of one test target in cargo's messages.
+fn binary(messages: &str, name: &str) -> Option<PathBuf> {
+    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut found = parsed.filter(|message| message["target"]["name"] == name && message["profile"]["test"] == true);
+    found.find_map(|message| Some(Path::new(message["executable"].as_str()?).to_owned()))
+}
+
+/// The lines of a failed step that tell why.
+fn reason(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let telling = |line: &&&str| line.contains("panicked at") || line.starts_with("error") || line.ends_with("FAILED");
+    let mut out: Vec<&str> = lines.iter().filter(telling).take(20).copied().collect();
+    out.extend(&lines[lines.len().saturating_sub(40)..]);
+    out.join("\n")
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let all: Vec<Step> = steps()
+        .into_iter()
+        .filter(|step| arguments.only.as_ref().is_none_or(|only| step.name.contains(only.as_str())))
+        .collect();
+    if arguments.list {
+        all.iter().for_each(|step| println!("{:<18} {}", step.name, step.about));
+        return ExitCode::SUCCESS;
+    }
+    std::fs::create_dir_all(logs()).expect("target/ is writable");
+    let (mut total, started) = (Counts::default(), Instant::now());
+    for step in &all {
+        println!("{}: {}", step.name, step.about);
+        let began = Instant::now();
+        let (ok, text) = match &step.work {
+            Work::Cargo(words) => run(&mut cargo(words), step.name),
+            Work::RealProcesses => real_processes(),
+        };
+        let counts = Counts::of(&text);
+        // A step without a test harness is one check.
+        let one = u64::from(counts.passed + counts.failed == 0);
+        total.passed += counts.passed + if ok { one } else { 0 };
+        total.failed += counts.failed + if ok { 0 } else { one };
+        counts.skipped.iter().for_each(|line| println!("    {line}"));
+        total.skipped.extend(counts.skipped);
+        println!("    {} in {}", if ok { "good" } else { "FAILED" }, seconds(began.elapsed()));
+        if !ok {
+            println!(
+                "{}\n\nthe step \"{}\" failed; its whole output is in {}",
+                reason(&text),
+                step.name,
+                logs().display()
+            );
+            total.failed = total.failed.max(1);
+            break;
+        }
+    }
+    println!("{} skipped, {} in all", total.skipped.len(), seconds(started.elapsed()));
+    println!("{} passed, {} failed", total.passed, total.failed);
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.0} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_of_several_harnesses_add_up() {
+        let text = "test result: ok. 12 passed; 0 failed; 1 ignored\nskipped: no java\ntest result: FAILED. 3 passed; 2 failed;";
+        let counts = Counts::of(text);
+        assert_eq!((counts.passed, counts.failed, counts.skipped.len()), (15, 2, 1));
+    }
+}

@@ -1,3 +1,5 @@
+//! Tests of the dialect of JSON.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
