@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, Kind, QueueState, Snapshot};
 use super::log::LogFile;
-use super::{Fault, Phase, Store, StoreNews};
+use super::{Fault, Phase, Store, StoreNews, names};
 use crate::node::{Disk, DiskAsk, DiskError, FileId, Instant, Now};
 
 /// Bytes looked at in one step.
@@ -214,7 +214,13 @@ impl Store {
             }
             Ok(()) => recovery.idle |= recovery.stage == Stage::Finish,
             Err(Halt::Cold(ticket)) => recovery.waits = Some(ticket),
-            Err(Halt::Refused(why)) => return self.refuse(why),
+            Err(Halt::Refused(why)) => {
+                if !recovery.had_abort && recovery.stage != Stage::Look {
+                    // The store was closed well, and nothing was done to it.
+                    asks.push(DiskAsk::Remove { path: names::ABORT.into() });
+                }
+                return self.refuse(why);
+            }
         }
         if let (Stage::Scan(at), Some(from)) = (&recovery.stage, recovery.scanned_from) {
             let (done, total) = (at - from, end.saturating_sub(from));
