@@ -35,8 +35,10 @@ pub struct Log {
     hasher: blake3::Hasher,
     events: u64,
     buffer: Vec<u8>,
-    /// Where every record also goes as text, with the hash so far.
+    /// Where every record also goes as a line of text.
     trace: Option<Box<dyn Write + Send>>,
+    /// Names of the hosts, for that text.
+    names: Vec<String>,
 }
 
 impl fmt::Debug for Log {
@@ -48,7 +50,7 @@ impl fmt::Debug for Log {
 impl Log {
     /// An empty log.
     pub fn new(trace: Option<Box<dyn Write + Send>>) -> Log {
-        Log { hasher: blake3::Hasher::new(), events: 0, buffer: Vec::new(), trace }
+        Log { hasher: blake3::Hasher::new(), events: 0, buffer: Vec::new(), trace, names: Vec::new() }
     }
     /// Adds a record.
     pub fn record(&mut self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Serialize + Debug)) {
@@ -63,9 +65,8 @@ impl Log {
         self.buffer = buffer;
         self.events += 1;
         if let Some(trace) = &mut self.trace {
-            let hash = short(&self.hasher);
-            writeln!(trace, "{:>14} {:>3} {kind:?} {what:?} #{hash}", at_ns as f64 / 1e6, host.0)
-                .expect("the trace file takes a line");
+            let name = self.names.get(usize::from(host.0)).map_or("?", String::as_str);
+            writeln!(trace, "{} {name} {kind:?} {what:?}", at_ns / 1000).expect("the trace file takes a line");
         }
     }
     /// Records so far.
@@ -76,10 +77,6 @@ impl Log {
     pub fn hash(&self) -> String {
         self.hasher.finalize().to_hex()[..32].to_owned()
     }
-}
-
-fn short(hasher: &blake3::Hasher) -> String {
-    hasher.finalize().to_hex()[..8].to_owned()
 }
 
 /// The log as everybody shares it.
@@ -94,6 +91,10 @@ impl SharedLog {
     /// Adds a record.
     pub fn record(&self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Serialize + Debug)) {
         self.0.lock().expect("no task panics while it holds the log").record(at_ns, host, kind, what);
+    }
+    /// Names the hosts.
+    pub fn name(&self, names: Vec<String>) {
+        self.0.lock().expect("no task panics while it holds the log").names = names;
     }
     /// Records so far and their hash.
     pub fn result(&self) -> (u64, String) {

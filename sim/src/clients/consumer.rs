@@ -1,11 +1,11 @@
 //! What stands behind a consumer: handlers that take their time, and sometimes ask for redelivery.
 //!
 //! Invariant: every delivery is in the history before its handler begins; how long the handler takes and how it ends is
-//! drawn from topic, queue, offset and attempt, so that a redelivery elsewhere meets the same fate.
+//! drawn from topic, queue, offset and attempt, whatever else happens in the run.
 
 use std::collections::BTreeMap;
 
-use crate::cluster::pending::ConsumerCommand;
+use seedmq_core::consumer::ConsumerCommand;
 use seedmq::driver::Handle;
 
 use crate::dice::{Dice, entity};
@@ -34,6 +34,8 @@ pub(crate) struct ConsumerAgent {
     next_call: u64,
     running: BTreeMap<u64, Running>,
     assigned: BTreeMap<String, Vec<(String, u32)>>,
+    /// How often each message was delivered to this client.
+    tries: BTreeMap<(String, Queue, u64), u32>,
 }
 
 impl ConsumerAgent {
@@ -65,6 +67,12 @@ impl ConsumerAgent {
     pub fn call(&mut self) -> u64 {
         self.next_call += 1;
         self.next_call
+    }
+    /// How often a message was delivered to this client before.
+    pub fn tries(&mut self, topic: &str, queue: &Queue, offset: u64) -> u32 {
+        let tries = self.tries.entry((topic.to_owned(), queue.clone(), offset)).or_default();
+        *tries += 1;
+        *tries - 1
     }
     pub fn begin(&mut self, delivery: u64, running: Running) {
         self.running.insert(delivery, running);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use seedmq::driver::{self, Handle, Limits, NoDisk, Setup, SlowDisk, mailbox};
 use seedmq_core::broker::{Broker, BrokerConfig, BrokerEvent};
 use seedmq_core::client::Identity;
+use seedmq_core::namesrv::{NameServer, NameServerConfig, NameServerEvent};
 use seedmq_core::node::{Disk, Node};
 use seedmq_core::producer::{Producer, ProducerConfig, ProducerEvent};
 use serde::Serialize;
@@ -167,5 +168,17 @@ async fn admin(scene: &Rc<Scene>, host: HostId) {
 }
 
 async fn name_server(scene: &Rc<Scene>, host: HostId) {
-    let _ = (scene, host, NAME_SERVER_PORT);
+    let (fast, slow) = scene.disks[&host].open();
+    let node = NameServer::new(NameServerConfig { port: NAME_SERVER_PORT, ..NameServerConfig::default() });
+    let seen_by = Rc::clone(scene);
+    let events = Box::new(move |event: NameServerEvent| {
+        let (now, lane) = (seen_by.now(), seen_by.cast.lane(host));
+        if event == NameServerEvent::Ready {
+            seen_by.moment(host, Moment::Ready, None);
+        }
+        seen_by.seen(|seen| seen.picture.state(now, lane, || format!("{event:?}")));
+    });
+    let body = Body { node, fast: Box::new(fast), slow, ports: vec![NAME_SERVER_PORT], events };
+    let keep = Rc::clone(scene);
+    run(scene, host, body, move |handle| drop(keep.seen(|seen| seen.name_servers.insert(host, handle)))).await;
 }

@@ -1,15 +1,165 @@
-//! Consumers on their hosts.
+//! Consumers on their hosts: what they are built from, and how their events become history.
 //!
-//! Invariant: see [`crate::clients`].
+//! Invariant: a message is in the history as delivered before its handler begins, and as handled before the machine hears of
+//! it.
 
 use std::rc::Rc;
 
-use super::scene::Scene;
+use seedmq::driver::NoDisk;
+use seedmq_core::consumer::allocate::Strategy;
+use seedmq_core::consumer::{ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer};
+
+use super::act::client_line;
+use super::boot::{Body, identity, run};
+use super::cast::Role;
+use super::scene::{Job, Scene};
+use crate::clients::{Fate, Running, fate};
+use crate::history::{Op, Phase, Queue};
+use crate::tape::{ConsumerShape, GroupShape, Moment, StartFrom};
+use crate::workload;
 use crate::world::HostId;
 
-pub(super) async fn consumer(_scene: &Rc<Scene>, _host: HostId, _n: usize) {
-    std::future::pending::<()>().await;
+type CoreQueue = seedmq_core::client::Queue;
+
+/// The life of a consumer's process.
+pub(super) async fn consumer(scene: &Rc<Scene>, host: HostId, n: usize) {
+    let shape = scene.tape.header.config.consumers[n].clone();
+    let group = scene.tape.header.config.groups.get(&shape.group).cloned().unwrap_or_default();
+    let config = ConsumerConfig {
+        group: shape.group.as_str().into(),
+        identity: identity(scene, host),
+        name_servers: scene.cast.name_server_addrs(),
+        strategy: strategy(&group.strategy),
+        from: if group.from == StartFrom::First { FromWhere::First } else { FromWhere::Last },
+        orderly: group.orderly,
+        ..ConsumerConfig::default()
+    };
+    let seen_by = Rc::clone(scene);
+    let events = Box::new(move |event| consumer_event(&seen_by, host, n, event));
+    let body = Body { node: PushConsumer::new(config), fast: Box::new(NoDisk), slow: NoDisk, ports: vec![], events };
+    let keep = Rc::clone(scene);
+    let started = move |handle: seedmq::driver::Handle<ConsumerCommand>| {
+        for topic in &shape.topics {
+            let tags = group.tags.get(topic).cloned().unwrap_or_else(|| "*".to_owned());
+            let subscribe = ConsumerCommand::Subscribe { topic: topic.as_str().into(), tags };
+            handle.try_command(subscribe).expect("a new mailbox has room");
+        }
+        keep.seen(|seen| seen.consumers.entry(host).or_default().started(handle));
+    };
+    run(scene, host, body, started).await;
 }
 
-/// A handler is done.
-pub(super) fn handled(_scene: &Scene, _host: HostId, _delivery: u64) {}
+/// By Java's name of the strategy, or of its class.
+fn strategy(name: &str) -> Strategy {
+    match name {
+        "" | "AVG" => Strategy::Averagely,
+        "AVG_BY_CIRCLE" => Strategy::AveragelyByCircle,
+        "CONSISTENT_HASH" => Strategy::ConsistentHash { virtual_nodes: seedmq_core::consumer::allocate::VIRTUAL_NODES },
+        other => panic!("the scenario names an allocation strategy that is known, not {other}"),
+    }
+}
+
+fn queue(of: &CoreQueue) -> Queue {
+    Queue::on(&of.broker, u32::try_from(of.id).expect("queues are counted from 0"))
+}
+
+fn consumer_event(scene: &Rc<Scene>, host: HostId, n: usize, event: ConsumerEvent) {
+    let shape = &scene.tape.header.config.consumers[n];
+    let (now, lane) = (scene.now(), scene.cast.lane(host));
+    match event {
+        ConsumerEvent::Deliver { delivery, topic, queue: of, messages } => {
+            deliver(scene, (host, shape), delivery, (&topic, &queue(&of)), &messages);
+            scene.moment(host, Moment::Delivery, None);
+        }
+        ConsumerEvent::Assigned { topic, queues } => {
+            let queues: Vec<Queue> = queues.iter().map(queue).collect();
+            let pairs = queues.iter().filter_map(|q| Some((q.broker.clone()?, q.id))).collect();
+            scene.seen(|seen| seen.consumers.entry(host).or_default().assign(&topic, pairs));
+            client_line(scene, host, Op::Assign { group: shape.group.clone(), topic: topic.to_string(), queues });
+            scene.moment(host, Moment::Rebalance, None);
+        }
+        ConsumerEvent::Committed { topic, queue: of, offset } => {
+            let offset = u64::try_from(offset).expect("offsets are counted from 0");
+            let (group, topic, queue) = (shape.group.clone(), topic.to_string(), queue(&of));
+            client_line(scene, host, Op::Commit { group, topic, queue, offset });
+        }
+        ConsumerEvent::Malformed { topic, queue: of, offset, why } => {
+            malformed(scene, host, &format!("{topic} {}:{} at {offset:?}: {why}", of.broker, of.id));
+        }
+        other => scene.seen(|seen| seen.picture.state(now, lane, || format!("{other:?}"))),
+    }
+}
+
+fn deliver(
+    scene: &Rc<Scene>,
+    (host, shape): (HostId, &ConsumerShape),
+    delivery: u64,
+    (topic, queue): (&str, &Queue),
+    messages: &[Message],
+) {
+    let mut calls = Vec::new();
+    let mut whole = Fate { after_ns: 0, good: true };
+    for message in messages {
+        let call = scene.seen(|seen| seen.consumers.entry(host).or_default().call());
+        let offset = u64::try_from(message.offset).expect("offsets are counted from 0");
+        let attempt = u32::try_from(message.reconsume_times).unwrap_or(0);
+        let key = workload::key_of(&message.body).unwrap_or_else(|foreign| foreign);
+        client_line(scene, host, delivered(call, (&shape.group, topic, queue), (offset, key, attempt)));
+        let tries = scene.seen(|seen| seen.consumers.entry(host).or_default().tries(topic, queue, offset));
+        let one = fate(scene.tape.header.seed, &shape.handler, (topic, queue, offset, tries));
+        whole = Fate { after_ns: whole.after_ns + one.after_ns, good: whole.good && one.good };
+        calls.push(call);
+    }
+    scene.seen(|seen| {
+        seen.delivered += messages.len() as u64;
+        seen.consumers.entry(host).or_default().begin(delivery, Running { calls, fate: whole });
+    });
+    scene.remind(scene.now() + whole.after_ns, Job::Handled(host, delivery, scene.world.life(host)));
+}
+
+fn delivered(call: u64, (group, topic, queue): (&str, &str, &Queue), (offset, key, attempt): (u64, String, u32)) -> Op {
+    Op::Deliver {
+        phase: Phase::Invoke,
+        call,
+        group: group.to_owned(),
+        topic: topic.to_owned(),
+        queue: Some(queue.clone()),
+        offset: Some(offset),
+        key,
+        attempt,
+    }
+}
+
+/// A handler is done, unless its process died or stands still.
+pub(super) fn handled(scene: &Rc<Scene>, host: HostId, delivery: u64, life: crate::world::Life) {
+    if scene.world.life(host) != life {
+        return;
+    }
+    if scene.world.is_paused(host) {
+        return scene.remind(scene.now() + 20_000_000, Job::Handled(host, delivery, life));
+    }
+    let Some(Running { calls, fate }) = scene.seen(|seen| seen.consumers.get_mut(&host)?.end(delivery)) else { return };
+    let (phase, outcome) = if fate.good { (Phase::Ok, Outcome::Success) } else { (Phase::Fail, Outcome::Later) };
+    for call in calls {
+        let (group, topic, key) = Default::default();
+        client_line(scene, host, Op::Deliver { phase, call, group, topic, queue: None, offset: None, key, attempt: 0 });
+    }
+    let handle = scene.seen(|seen| seen.consumers.get(&host).and_then(|agent| agent.handle().cloned()));
+    let told = handle.map(|handle| handle.try_command(ConsumerCommand::Consumed { delivery, outcome }));
+    assert!(told.is_none_or(|told| told.is_ok()), "a consumer that runs has room for an outcome");
+}
+
+/// A message came that does not decode.
+fn malformed(scene: &Scene, host: HostId, what: &str) {
+    let Role::Consumer(_) = scene.cast.role(host) else { unreachable!("only consumers read messages") };
+    scene.object(seedmq_reports::Violation {
+        oracle: seedmq_reports::Oracle::Phantom,
+        clause: "malformed".to_owned(),
+        role: "broker".to_owned(),
+        topic_kind: "-".to_owned(),
+        text: format!("{} was handed bytes that are no message: {what}", scene.cast.name(host)),
+        at_ms: scene.now_ms(),
+        lines: Vec::new(),
+        proof: vec![what.to_owned()],
+    });
+}

@@ -48,6 +48,8 @@ pub(crate) trait Inside {
 
 impl Inside for Admin {}
 impl Inside for seedmq_core::producer::Producer {}
+impl Inside for seedmq_core::consumer::PushConsumer {}
+impl Inside for seedmq_core::namesrv::NameServer {}
 
 impl Inside for Broker {
     fn look(&self) -> Look {

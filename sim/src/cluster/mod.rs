@@ -11,7 +11,6 @@ mod cast;
 mod context;
 mod look;
 mod panics;
-pub(crate) mod pending;
 mod phases;
 mod picture;
 mod route;
@@ -115,13 +114,8 @@ fn history_header(tape: &Tape) -> Header {
     let config = &tape.header.config;
     let asynchronous = config.brokers.iter().any(|broker| broker.flush == Flush::Async);
     let rules = config.groups.iter().map(|(name, shape)| {
-        let rules = GroupRules {
-            model: shape.model,
-            orderly: shape.orderly,
-            parallel: false,
-            from: shape.from,
-            tags: shape.tags.clone(),
-        };
+        let (model, orderly, from, tags) = (shape.model, shape.orderly, shape.from, shape.tags.clone());
+        let rules = GroupRules { model, orderly, from, tags, ..GroupRules::default() };
         (name.clone(), rules)
     });
     Header {
@@ -137,3 +131,6 @@ fn lanes(scene: &Scene) -> Vec<Lane> {
     let lane = |host| Lane { name: scene.cast.name(host).to_owned(), role: scene.cast.role(host).name().to_owned() };
     scene.cast.all().map(lane).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,23 +5,29 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Once;
 
-use madsim::task::NodeId;
 use seedmq_reports::{Oracle, Violation};
 
 use super::scene::Scene;
+use crate::world::HostId;
 
 #[derive(Clone, Debug)]
 struct Caught {
     message: String,
     file: String,
     line: u32,
-    node: Option<NodeId>,
+    host: Option<HostId>,
     in_invariants: bool,
 }
 
 thread_local! {
     static CAUGHT: RefCell<Option<Caught>> = const { RefCell::new(None) };
     static IN_INVARIANTS: Cell<bool> = const { Cell::new(false) };
+    static STEPPING: Cell<Option<HostId>> = const { Cell::new(None) };
+}
+
+/// Whose machine takes inputs now.
+pub(super) fn stepping(host: Option<HostId>) {
+    STEPPING.set(host);
 }
 
 /// Runs a node's own check of itself.
@@ -36,17 +42,17 @@ pub(super) fn checking<T>(check: impl FnOnce() -> T) -> T {
 pub(super) fn listen() {
     static HOOK: Once = Once::new();
     IN_INVARIANTS.set(false);
+    STEPPING.set(None);
     CAUGHT.with(|caught| *caught.borrow_mut() = None);
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            let node = std::panic::catch_unwind(madsim::plugin::node).ok();
             let (file, line) = info.location().map_or(("?".into(), 0), |at| (at.file().to_owned(), at.line()));
             let message = info.payload_as_str().unwrap_or("no message").to_owned();
             eprintln!("panic at {file}:{line}: {message}");
             if std::env::var_os("RUST_BACKTRACE").is_some_and(|on| on != "0") {
                 eprintln!("{}", std::backtrace::Backtrace::force_capture());
             }
-            let found = Caught { message, file, line, node, in_invariants: IN_INVARIANTS.get() };
+            let found = Caught { message, file, line, host: STEPPING.get(), in_invariants: IN_INVARIANTS.get() };
             CAUGHT.with(|caught| caught.borrow_mut().get_or_insert(found).line);
         }));
     });
@@ -59,11 +65,10 @@ pub(super) fn violation(scene: &Scene) -> Violation {
         message: "a panic that nobody heard".to_owned(),
         file: "?".to_owned(),
         line: 0,
-        node: None,
+        host: None,
         in_invariants: false,
     });
-    let host =
-        scene.seen(|seen| seen.nodes.iter().find(|(_, node)| Some(**node) == caught.node).map(|(host, _)| *host));
+    let host = caught.host;
     let who = host.map_or("the simulator", |host| scene.cast.name(host));
     let file = caught.file.rsplit_once("src/").map_or(caught.file.as_str(), |(_, rest)| rest);
     let clause: String =

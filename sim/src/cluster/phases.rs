@@ -46,7 +46,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
         Job::Act(index) => act::act(scene, index),
         Job::End(index) => act::end(scene, index),
         Job::Start(host) => act::start(scene, host),
-        Job::Handled(host, delivery) => super::boot_consumer::handled(scene, host, delivery),
+        Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
         Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
         Job::Check => {
             settle::look_around(scene);

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pending::NameServerCommand;
 use madsim::task::NodeId;
 use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
+use seedmq_core::namesrv::NameServerCommand;
 use seedmq_reports::Violation;
 
 use super::admin::AdminCommand;
@@ -26,7 +26,7 @@ use crate::disk::HostDisk;
 use crate::history::{Op, Record};
 use crate::tap::{Kind, SharedLog};
 use crate::tape::{Moment, Tape};
-use crate::world::{CpuSpec, HostId, World};
+use crate::world::{CpuSpec, HostId, Life, World};
 
 /// Something that the world reminds the cluster of.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(crate) enum Job {
     /// A host that went down comes back.
     Start(HostId),
     /// A handler of a consumer is done with a delivery.
-    Handled(HostId, u64),
+    Handled(HostId, u64, Life),
     /// A look at everything.
     Check,
     /// A request of the administrator is sent again.

@@ -19,6 +19,7 @@ use crate::world::{CpuSpec, HostId, World};
 pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: SharedLog) -> Scene {
     let (config, seed) = (&tape.header.config, tape.header.seed);
     let cast = Cast::new(world, config);
+    log.name(cast.all().map(|host| cast.name(host).to_owned()).collect());
     world.set_links(links(config, seed));
     let filtered = |what: &What| matches!(what, What::HeartbeatLoss { .. } | What::LostResponse { .. });
     if tape.actions.iter().any(|action| filtered(&action.what)) {

@@ -74,7 +74,8 @@ fn held_pulls(scene: &Scene, host: HostId) {
             if held.offset < end {
                 next.insert(key, (at, end));
             }
-            if at > held.until_ns + 2_000_000_000 {
+            // Java looks at what it holds every 5 s, and so do we.
+            if at > held.until_ns + 6_000_000_000 {
                 proof.push(complaint(held, end, at));
             }
         }

@@ -77,6 +77,7 @@ where
     N::Event: Serialize + Debug,
 {
     fn input(&mut self, now: &Now, input: &Input<N::Command>) {
+        super::panics::stepping(Some(self.host));
         if matches!(input, Input::Settle) || !self.alive() {
             return;
         }
@@ -109,6 +110,7 @@ where
     }
     fn settled(&mut self, node: &N) {
         super::panics::checking(|| node.invariants());
+        super::panics::stepping(None);
         if self.alive() && self.scene.seen(|seen| seen.looks.wanted(self.host)) {
             let (now, inside) = (self.scene.now(), node.look());
             self.scene.seen(|seen| seen.looks.put(self.host, now, inside));

@@ -21,19 +21,21 @@ pub(crate) struct Triggers {
     waiting: Vec<Waiting>,
     /// Whether any action looks at frames.
     pub frames: bool,
+    /// Since when events count, ns; none count before it is set.
+    origin_ns: Option<u64>,
 }
 
 impl Triggers {
-    /// The triggers of a tape; `origin_ns` is the time that its times count from.
+    /// The triggers of a tape.
     pub fn new(actions: &[Action]) -> Triggers {
         let waiting: Vec<Waiting> =
             actions.iter().enumerate().filter_map(|(index, action)| waiting(index, action)).collect();
         let frames = waiting.iter().any(|w| matches!(w.event, Moment::RequestReceived | Moment::ResponseSent));
-        Triggers { waiting, frames }
+        Triggers { waiting, frames, origin_ns: None }
     }
-    /// Events before `origin_ns` plus what each action says do not count.
+    /// Events count from now on; what each action says counts from here too.
     pub fn set_origin(&mut self, origin_ns: u64) {
-        self.waiting.iter_mut().for_each(|w| w.from_ns += origin_ns);
+        self.origin_ns = Some(origin_ns);
     }
     /// Nothing fires any more.
     pub fn disarm(&mut self) {
@@ -42,9 +44,10 @@ impl Triggers {
     /// An event happened; the actions that it sets off.
     pub fn note(&mut self, now_ns: u64, node: &str, event: Moment, code: Option<i32>) -> Vec<usize> {
         let mut fired = Vec::new();
+        let Some(origin) = self.origin_ns else { return fired };
         self.waiting.retain_mut(|w| {
             let counts =
-                w.event == event && w.node == node && now_ns >= w.from_ns && (w.code.is_none() || w.code == code);
+                w.event == event && w.node == node && now_ns >= origin + w.from_ns && (w.code.is_none() || w.code == code);
             w.left -= u64::from(counts);
             if w.left == 0 {
                 fired.push(w.action);
@@ -77,6 +80,8 @@ mod tests {
         let when = Trigger::On { node: "a".into(), event: Moment::ResponseSent, code: Some(10), n: 2, from: 1 };
         let what = What::Kill { node: "a".into(), down_ms: None };
         let mut triggers = Triggers::new(&[Action { id: 7, when, what }]);
+        assert_eq!(triggers.note(u64::MAX, "a", Moment::ResponseSent, Some(10)), [] as [usize; 0], "still being set up");
+        triggers.set_origin(0);
         let mut note = |ms: u64, node, code| triggers.note(ms * 1_000_000, node, Moment::ResponseSent, Some(code));
         assert_eq!(note(0, "a", 10), [] as [usize; 0], "too early");
         assert_eq!(note(2, "a", 10), [] as [usize; 0]);

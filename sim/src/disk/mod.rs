@@ -8,6 +8,7 @@ mod image;
 mod page;
 mod slow;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
@@ -18,7 +19,8 @@ use image::{Inode, parent};
 pub use page::{PAGE, SECTOR};
 pub use slow::SimSlow;
 
-use crate::world::{Dice, HostId, Life, World};
+use crate::dice::{Dice, entity};
+use crate::world::{HostId, Life, World};
 
 /// How a disk behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,19 +81,22 @@ pub(crate) struct Platter {
     pub syncing: u32,
     seed: u64,
     host: HostId,
-    ops: u64,
+    /// How often each kind of operation was done on each path: names the draws of the next one.
+    ops: BTreeMap<u64, u64>,
 }
 
 impl Platter {
-    /// The draws of the next slow operation on a path.
-    fn dice(&mut self, kind: &str) -> Dice {
-        self.ops += 1;
-        Dice::new(self.seed, crate::world::entity(kind, &[u64::from(self.host.0), self.ops]))
+    /// The draws of the next operation of a kind on a path.
+    fn dice(&mut self, kind: &str, path: &str) -> Dice {
+        let name = entity(kind, &[u64::from(self.host.0), entity(path, &[])]);
+        let nth = self.ops.entry(name).or_default();
+        *nth += 1;
+        Dice::new(self.seed, entity("disk", &[name, *nth]))
     }
     /// How long a slow operation takes, ns.
-    fn latency(&mut self, kind: &str) -> u64 {
+    fn latency(&mut self, kind: &str, path: &str) -> u64 {
         let spec = self.spec;
-        let mut dice = self.dice(kind);
+        let mut dice = self.dice(kind, path);
         let usual = u64::from(spec.least_us) * 1000 + dice.tail(u64::from(spec.mean_us) * 1000);
         usual + self.extra_ns + if dice.chance(spec.slow_ppm) { u64::from(spec.slow_us) * 1000 } else { 0 }
     }
@@ -131,7 +136,7 @@ impl HostDisk {
             syncing: 0,
             seed,
             host,
-            ops: 0,
+            ops: BTreeMap::new(),
         };
         HostDisk { platter: Arc::new(Mutex::new(platter)), world: Arc::clone(world), host, on_sync: None }
     }
@@ -147,7 +152,7 @@ impl HostDisk {
     /// Both sides of the disk for a new process.
     pub fn open(&self) -> (SimDisk, SimSlow) {
         let mut platter = self.lock();
-        let (ppm, mut dice) = (platter.spec.cold_ppm, platter.dice("cold"));
+        let (ppm, mut dice) = (platter.spec.cold_ppm, platter.dice("cold", ""));
         platter.image.chill(ppm, &mut dice);
         platter.syncing = 0;
         drop(platter);
@@ -159,7 +164,7 @@ impl HostDisk {
     /// The machine lost power.
     pub fn cut(&self) {
         let mut platter = self.lock();
-        let mut dice = platter.dice("cut");
+        let mut dice = platter.dice("cut", "");
         let lost = platter.image.cut(&mut dice);
         platter.counts.cuts += 1;
         platter.counts.sectors_lost += lost;
@@ -205,6 +210,9 @@ impl Table {
             self.handles.len() - 1
         });
         FileId(at as u32)
+    }
+    fn path(&self, file: FileId) -> String {
+        self.handles[file.0 as usize].path.clone()
     }
     fn inode(&mut self, file: FileId, image: &Image) -> Result<Inode, DiskError> {
         let handle = &mut self.handles[file.0 as usize];

@@ -19,16 +19,16 @@ pub struct SimSlow {
 
 impl SimSlow {
     /// Takes the time of one operation.
-    async fn wait(&self, kind: &str, share: u64) {
+    async fn wait(&self, kind: &str, path: &str, share: u64) {
         let disk = &self.fast.disk;
-        let latency = disk.lock().latency(kind) / share;
+        let latency = disk.lock().latency(kind, path) / share;
         let at = disk.world.now_ns() + latency;
-        disk.world.sleep(disk.host, entity(kind, &[u64::from(disk.host.0)]), at).await;
+        disk.world.sleep(disk.host, entity(kind, &[u64::from(disk.host.0), entity(path, &[])]), at).await;
     }
     fn find(&self, path: &str) -> Result<Inode, DiskError> {
         self.fast.disk.lock().image.find(path).ok_or(DiskError::Missing)
     }
-    async fn sync_inode(&self, inode: Inode) -> Result<(), DiskError> {
+    async fn sync_inode(&self, path: &str, inode: Inode) -> Result<(), DiskError> {
         let disk = &self.fast.disk;
         let sync = {
             let mut platter = disk.lock();
@@ -38,7 +38,7 @@ impl SimSlow {
         if let Some(call) = &disk.on_sync {
             call();
         }
-        self.wait("sync", 1).await;
+        self.wait("sync", path, 1).await;
         let platter = &mut *disk.lock();
         platter.syncing -= 1;
         if platter.fail_syncs > 0 {
@@ -57,14 +57,16 @@ impl SimSlow {
 
 impl SlowDisk for SimSlow {
     async fn sync(&self, file: FileId) -> Result<(), DiskError> {
-        let inode = {
+        let (inode, path) = {
             let platter = self.fast.disk.lock();
-            self.fast.table().inode(file, &platter.image)?
+            let mut table = self.fast.table();
+            (table.inode(file, &platter.image)?, table.path(file))
         };
-        self.sync_inode(inode).await
+        self.sync_inode(&path, inode).await
     }
     async fn fetch(&self, file: FileId, at: u64, len: u32) -> Result<Bytes, DiskError> {
-        self.wait("fetch", 2).await;
+        let path = self.fast.table().path(file);
+        self.wait("fetch", &path, 2).await;
         self.fast.with(file, |platter, inode| {
             let file = platter.image.file_mut(inode);
             file.warm(at, len as usize);
@@ -72,7 +74,7 @@ impl SlowDisk for SimSlow {
         })
     }
     async fn allocate(&self, path: &Addr, len: u64) -> Result<FileId, DiskError> {
-        self.wait("allocate", 1).await;
+        self.wait("allocate", path, 1).await;
         let now = self.fast.disk.wall_ms();
         let mut platter = self.fast.disk.lock();
         if len > platter.free() {
@@ -84,7 +86,7 @@ impl SlowDisk for SimSlow {
         Ok(self.fast.table().id(path))
     }
     async fn read_whole(&self, path: &str) -> Result<Bytes, DiskError> {
-        self.wait("fetch", 4).await;
+        self.wait("fetch", path, 4).await;
         let inode = self.find(path)?;
         let mut platter = self.fast.disk.lock();
         let file = platter.image.file_mut(inode);
@@ -93,7 +95,7 @@ impl SlowDisk for SimSlow {
         Ok(file.read(0, len))
     }
     async fn write_whole(&self, path: &str, bytes: Bytes) -> Result<(), DiskError> {
-        self.wait("write", 8).await;
+        self.wait("write", path, 8).await;
         let now = self.fast.disk.wall_ms();
         let mut platter = self.fast.disk.lock();
         let inode = match platter.image.find(path) {
@@ -106,19 +108,19 @@ impl SlowDisk for SimSlow {
     }
     async fn sync_whole(&self, path: &str) -> Result<(), DiskError> {
         let inode = self.find(path)?;
-        self.sync_inode(inode).await
+        self.sync_inode(path, inode).await
     }
     async fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.wait("rename", 4).await;
+        self.wait("rename", to, 4).await;
         Self::rename_now(&mut self.fast.disk.lock(), from, to)
     }
     async fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
-        self.wait("sync", 1).await;
+        self.wait("sync-dir", path, 1).await;
         self.fast.disk.lock().image.dir_synced(parent(path));
         Ok(())
     }
     async fn remove(&self, path: &str) -> Result<(), DiskError> {
-        self.wait("remove", 4).await;
+        self.wait("remove", path, 4).await;
         if self.fast.disk.lock().image.remove(path) { Ok(()) } else { Err(DiskError::Missing) }
     }
 }

@@ -274,6 +274,10 @@ impl World {
         self.lock().host(host).life
     }
 
+    /// Whether the process of a host stands still.
+    pub fn is_paused(&self, host: HostId) -> bool {
+        self.lock().host(host).paused
+    }
     /// Whether a host has a running process.
     pub fn is_up(&self, host: HostId) -> bool {
         self.lock().host(host).power == Power::Up

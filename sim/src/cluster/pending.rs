@@ -1,2 +1,0 @@
-pub(crate) type NameServerCommand = ();
-pub(crate) type ConsumerCommand = ();
