@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use seedmq_core::consumer::ConsumerCommand;
 use seedmq::driver::Handle;
+use seedmq_core::consumer::ConsumerCommand;
 
 use crate::dice::{Dice, entity};
 use crate::history::Queue;

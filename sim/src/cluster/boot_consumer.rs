@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use seedmq::driver::NoDisk;
 use seedmq_core::consumer::allocate::Strategy;
-use seedmq_core::consumer::{ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer};
+use seedmq_core::consumer::{
+    ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer,
+};
 
 use super::act::client_line;
 use super::boot::{Body, identity, run};
@@ -15,7 +17,7 @@ use super::cast::Role;
 use super::scene::{Job, Scene};
 use crate::clients::{Fate, Running, fate};
 use crate::history::{Op, Phase, Queue};
-use crate::tape::{ConsumerShape, GroupShape, Moment, StartFrom};
+use crate::tape::{ConsumerShape, Moment, StartFrom};
 use crate::workload;
 use crate::world::HostId;
 

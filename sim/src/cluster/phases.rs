@@ -45,6 +45,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
     match job {
         Job::Act(index) => act::act(scene, index),
         Job::End(index) => act::end(scene, index),
+        Job::Stop(host) => scene.seen(|seen| seen.stop(host)),
         Job::Start(host) => act::start(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
         Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
@@ -130,7 +131,8 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
 async fn stop_all(scene: &Rc<Scene>) {
     let (running, down): (Vec<HostId>, Vec<HostId>) =
         scene.cast.brokers().into_iter().partition(|host| scene.world.is_up(*host));
-    running.iter().for_each(|host| scene.seen(|seen| seen.stop(*host)));
+    // One after the other: what happens in one moment on two hosts has no order.
+    (1..).zip(&running).for_each(|(nth, host)| scene.remind(scene.now() + nth * MS, Job::Stop(*host)));
     let stopped = |scene: &Rc<Scene>| running.iter().all(|host| !scene.world.is_up(*host));
     if !proceed(scene, scene.now() + STOP_NS, stopped).await {
         scene.object(late("never-stopped", "a broker did not stop in order within 60 s".to_owned(), scene));

@@ -37,6 +37,8 @@ pub(crate) enum Job {
     End(usize),
     /// A host that went down comes back.
     Start(HostId),
+    /// A host is asked to stop in order.
+    Stop(HostId),
     /// A handler of a consumer is done with a delivery.
     Handled(HostId, u64, Life),
     /// A look at everything.

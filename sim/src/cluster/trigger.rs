@@ -46,8 +46,10 @@ impl Triggers {
         let mut fired = Vec::new();
         let Some(origin) = self.origin_ns else { return fired };
         self.waiting.retain_mut(|w| {
-            let counts =
-                w.event == event && w.node == node && now_ns >= origin + w.from_ns && (w.code.is_none() || w.code == code);
+            let counts = w.event == event
+                && w.node == node
+                && now_ns >= origin + w.from_ns
+                && (w.code.is_none() || w.code == code);
             w.left -= u64::from(counts);
             if w.left == 0 {
                 fired.push(w.action);
@@ -80,7 +82,11 @@ mod tests {
         let when = Trigger::On { node: "a".into(), event: Moment::ResponseSent, code: Some(10), n: 2, from: 1 };
         let what = What::Kill { node: "a".into(), down_ms: None };
         let mut triggers = Triggers::new(&[Action { id: 7, when, what }]);
-        assert_eq!(triggers.note(u64::MAX, "a", Moment::ResponseSent, Some(10)), [] as [usize; 0], "still being set up");
+        assert_eq!(
+            triggers.note(u64::MAX, "a", Moment::ResponseSent, Some(10)),
+            [] as [usize; 0],
+            "still being set up"
+        );
         triggers.set_origin(0);
         let mut note = |ms: u64, node, code| triggers.note(ms * 1_000_000, node, Moment::ResponseSent, Some(code));
         assert_eq!(note(0, "a", 10), [] as [usize; 0], "too early");
