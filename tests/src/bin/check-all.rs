@@ -51,12 +51,11 @@ struct Step {
 
 fn steps() -> Vec<Step> {
     let cargo = |name, about, words: &[&[&'static str]]| Step { name, about, work: Work::Cargo(words.concat()) };
-    let everything: &[&str] = &["--workspace", "--exclude", "seedmq-tests", "--profile", "checked"];
+    let everything: &[&str] = &["--workspace", "--exclude", "seedmq-tests", "--release"];
     let files: &[&str] = &[
         "-p",
         "seedmq-tests",
-        "--profile",
-        "checked",
+        "--release",
         "--lib",
         "--bins",
         "--test",
@@ -71,17 +70,12 @@ fn steps() -> Vec<Step> {
         cargo(
             "lint",
             "clippy has nothing to say about the real build",
-            &[&["clippy", "--workspace", "--all-targets", "--profile", "checked", "--", "-D", "warnings"]],
+            &[&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]],
         ),
         cargo(
             "lint, simulated",
             "… nor about the simulated build",
-            &[
-                &["clippy", "--all-targets", "--profile", "checked"],
-                &BOTH_WORLDS,
-                &SIMULATED,
-                &["--", "-D", "warnings"],
-            ],
+            &[&["clippy", "--all-targets", "--release"], &BOTH_WORLDS, &SIMULATED, &["--", "-D", "warnings"]],
         ),
         cargo(
             "units",
@@ -101,7 +95,7 @@ fn steps() -> Vec<Step> {
         cargo(
             "units, simulated",
             "the same machines and the simulator itself under madsim",
-            &[&["test", "--profile", "checked"], &BOTH_WORLDS, &SIMULATED, &["--no-fail-fast"]],
+            &[&["test", "--release"], &BOTH_WORLDS, &SIMULATED, &["--no-fail-fast"]],
         ),
         cargo(
             "campaign",
@@ -160,20 +154,12 @@ fn cargo(words: &[&str]) -> Command {
 
 /// Builds the tests of real processes and runs their binaries in lanes.
 fn real_processes() -> (bool, String) {
-    let built = run(&mut cargo(&["build", "-p", "seedmq", "--bin", "seedmq", "--profile", "checked"]), "build-seedmq");
+    let built = run(&mut cargo(&["build", "-p", "seedmq", "--bin", "seedmq", "--release"]), "build-seedmq");
     if !built.0 {
         return built;
     }
-    let words = [
-        "test",
-        "-p",
-        "seedmq-tests",
-        "--profile",
-        "checked",
-        "--tests",
-        "--no-run",
-        "--message-format=json-render-diagnostics",
-    ];
+    let words =
+        ["test", "-p", "seedmq-tests", "--release", "--tests", "--no-run", "--message-format=json-render-diagnostics"];
     let (ok, text) = run(&mut cargo(&words), "build-real-processes");
     if !ok {
         return (ok, text);
