@@ -178,6 +178,19 @@ impl<T> Client<T> {
         self.poll(cx);
     }
 
+    /// Whether there is any name server to ask.
+    pub fn has_name_servers(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Answers a request of a broker that this client has no handler for.
+    pub fn refuse<E>(&self, conn: ConnId, frame: &Frame, out: &mut Outbox<E>) {
+        if !frame.is_oneway() {
+            let text = format!(" request type {} not supported", frame.code);
+            out.send(conn, Frame::response(frame, response::REQUEST_CODE_NOT_SUPPORTED).with_remark(text));
+        }
+    }
+
     /// Asks for the route of a topic now, and from now on with every poll. Its news come even if it is known.
     pub fn want<E>(&mut self, topic: &Arc<str>, want: Want, cx: &mut Cx<'_, E>) {
         let fresh = || Wanted { want: want.clone(), asking: false, retry_at: None };

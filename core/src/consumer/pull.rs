@@ -52,13 +52,14 @@ impl PushConsumer {
     fn pull_frame(&self, key: &Key, replica: i64) -> Frame {
         let owned = &self.owned[key];
         let commit_offset = owned.messages.commit_offset();
+        let few = crate::buggify!("pull a single message");
         let commits = commit_offset > 0 && replica == MASTER_ID;
         let header = PullMessageHeader {
             consumer_group: self.config.group.to_string(),
             topic: key.topic.to_string(),
             queue_id: key.queue.id,
             queue_offset: owned.messages.next(),
-            max_msg_nums: self.config.pull_messages,
+            max_msg_nums: if few { 1 } else { self.config.pull_messages },
             sys_flag: FLAG_SUSPEND | if commits { FLAG_COMMIT } else { 0 },
             commit_offset: if commits { commit_offset } else { 0 },
             suspend_timeout_millis: i64::try_from(self.config.pull_hold.as_millis()).unwrap_or(i64::MAX),

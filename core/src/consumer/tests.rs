@@ -11,6 +11,7 @@ use super::*;
 use crate::client::bench::{Answer, Bench, reply};
 use crate::node::Addr;
 use crate::wire::FLAG_RESPONSE;
+use crate::wire::codes::response;
 use crate::wire::heartbeat::ConsumerListBody;
 use crate::wire::json::{self, Style};
 use crate::wire::lock::{LockBatchBody, LockBatchResponseBody};

@@ -282,7 +282,7 @@ impl Producer {
             }
             News::Route { topic, news } => self.on_route(&topic, &news, cx),
             // A producer has nothing to answer yet: transactions and request-reply are not offered.
-            News::Request { .. } => {}
+            News::Request { conn, frame } => self.client.refuse(conn, &frame, cx.out),
             News::Left => self.close(cx),
         }
     }
@@ -306,7 +306,7 @@ impl Producer {
     }
 
     fn route_error(&self, send: &Sending, news: &RouteNews) -> SendError {
-        if *news == RouteNews::Unreachable && self.config.name_servers.is_empty() {
+        if *news == RouteNews::Unreachable && !self.client.has_name_servers() {
             return send.error(SendErrorKind::NoRoute, CODE_NO_NAME_SERVER, "No name server address, please set it.");
         }
         send.no_route()

@@ -402,3 +402,30 @@ fn too_many_sends_are_refused() {
     assert!(error.text.contains("No route info of this topic: T"), "{error}");
     assert_eq!(error.stored, Stored::No);
 }
+
+#[test]
+fn other_name_servers_are_used_from_now_on() {
+    let codes = Codes::default();
+    let config = ProducerConfig { name_servers: Vec::new(), ..config() };
+    let mut bench = Bench::new(Producer::new(config), cluster(&codes));
+    bench.command(ProducerCommand::Send(request(0, "T")));
+    bench.pass(0);
+    assert_eq!(outcome(&mut bench, 0).unwrap().unwrap_err().kind, SendErrorKind::NoRoute);
+    bench.command(ProducerCommand::NameServers(vec![Addr::from("n:1")]));
+    send(&mut bench, request(1, "T")).unwrap();
+    bench.command(ProducerCommand::NameServers(vec![Addr::from("n:9")]));
+    assert_eq!(bench.taken(code::GET_ROUTEINFO_BY_TOPIC).pop().unwrap().0, "n:9");
+    bench.crash("n:9");
+    let error = send(&mut bench, request(2, "Other")).unwrap_err();
+    assert!(error.text.starts_with("No route info of this topic: Other"), "{error}");
+}
+
+#[test]
+fn routes_are_told_when_asked_for() {
+    let (mut bench, _) = bench();
+    bench.command(ProducerCommand::FetchRoute("T".into()));
+    bench.command(ProducerCommand::FetchRoute("Nowhere".into()));
+    let events = bench.events();
+    assert!(matches!(&events[0], ProducerEvent::Route { queues, .. } if queues.len() == 4));
+    assert!(matches!(&events[1], ProducerEvent::NoRoute { why, .. } if why == "no such topic"));
+}
