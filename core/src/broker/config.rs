@@ -55,14 +55,6 @@ pub struct BrokerConfig {
     pub long_polling: bool,
     /// `shortPollingTimeMills`, used when long polling is off.
     pub short_polling_ms: u64,
-    /// `maxTransferCountOnMessageInMemory`.
-    pub pull_count_memory: u32,
-    /// `maxTransferBytesOnMessageInMemory`.
-    pub pull_bytes_memory: u32,
-    /// `maxTransferCountOnMessageInDisk`.
-    pub pull_count_disk: u32,
-    /// `maxTransferBytesOnMessageInDisk`.
-    pub pull_bytes_disk: u32,
     /// `flushConsumerOffsetInterval`.
     pub offsets_persist_ms: u64,
     /// `channelExpiredTimeout`: a client that says nothing for this long is disconnected.
@@ -118,10 +110,6 @@ impl Default for BrokerConfig {
             acting_master: false,
             long_polling: true,
             short_polling_ms: 1000,
-            pull_count_memory: 32,
-            pull_bytes_memory: 256 * 1024,
-            pull_count_disk: 8,
-            pull_bytes_disk: 64 * 1024,
             offsets_persist_ms: 5000,
             client_expires_ms: 120_000,
             idle_close_secs: 120,
@@ -309,10 +297,10 @@ pub const PROPERTIES: &[Property] = &[
     plain!("enableSlaveActingMaster", true, acting_master),
     plain!("longPollingEnable", true, long_polling),
     plain!("shortPollingTimeMills", true, short_polling_ms),
-    plain!("maxTransferCountOnMessageInMemory", true, pull_count_memory),
-    plain!("maxTransferBytesOnMessageInMemory", true, pull_bytes_memory),
-    plain!("maxTransferCountOnMessageInDisk", true, pull_count_disk),
-    plain!("maxTransferBytesOnMessageInDisk", true, pull_bytes_disk),
+    plain!("maxTransferCountOnMessageInMemory", true, store.pull_in_memory.0),
+    plain!("maxTransferBytesOnMessageInMemory", true, store.pull_in_memory.1),
+    plain!("maxTransferCountOnMessageInDisk", true, store.pull_on_disk.0),
+    plain!("maxTransferBytesOnMessageInDisk", true, store.pull_on_disk.1),
     plain!("flushConsumerOffsetInterval", true, offsets_persist_ms),
     plain!("channelExpiredTimeout", true, client_expires_ms),
     plain!("serverChannelMaxIdleTimeSeconds", true, idle_close_secs),

@@ -162,18 +162,16 @@ impl Broker {
     }
 
     fn get_for(&mut self, pull: &Pull, from: i64, cx: &mut Cx<'_, BrokerEvent>) -> Got {
-        let (mut max, mut max_bytes) = (self.config.pull_count_memory, self.config.pull_bytes_memory);
-        if crate::buggify!("small pull batch") {
-            (max, max_bytes) = (1, 1);
-        }
+        // Java hands out one message to who asks for none.
         let asked = u32::try_from(pull.header.max_msg_nums).unwrap_or(0).max(1);
+        let max = if crate::buggify!("small pull batch") { 1 } else { asked };
         let Ok(offset) = u64::try_from(from) else { return self.before_the_queue(pull) };
         let get = Get {
             topic: &pull.header.topic,
             queue_id: pull.queue_id,
             offset,
-            max: asked.min(max),
-            max_bytes: max_bytes as usize,
+            max,
+            max_bytes: usize::MAX,
             tags: pull.filter.hashes(),
         };
         self.store.get(&get, cx.disk, &mut self.asks)

@@ -43,6 +43,12 @@ pub struct StoreConfig {
     pub disk_refuse_percent: u8,
     /// Bytes of log that count as being in memory, for the size of a pull (`accessMessageInMemoryMaxRatio` of the RAM).
     pub memory_bytes: u64,
+    /// Most messages and bytes of one answer whose records are in memory, `maxTransferCountOnMessageInMemory` and
+    /// `maxTransferBytesOnMessageInMemory`.
+    pub pull_in_memory: (u32, usize),
+    /// Most messages and bytes of one answer whose records are on disk, `maxTransferCountOnMessageInDisk` and
+    /// `maxTransferBytesOnMessageInDisk`.
+    pub pull_on_disk: (u32, usize),
     /// `messageIndexEnable`.
     pub index: bool,
     /// `enabledAppendPropCRC`.
@@ -69,6 +75,8 @@ impl Default for StoreConfig {
             disk_force_percent: 85,
             disk_refuse_percent: 90,
             memory_bytes: 4 << 30,
+            pull_in_memory: (32, 256 * 1024),
+            pull_on_disk: (8, 64 * 1024),
             index: true,
             append_prop_crc: false,
             boot: String::new(),

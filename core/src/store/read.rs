@@ -14,10 +14,6 @@ use crate::node::{Disk, DiskAsk};
 
 /// Entries looked at for one answer; Java `maxFilterMessageSize` 16,000 / 20.
 const SCAN: u64 = 800;
-/// Most messages and bytes of an answer whose records are in memory, and on disk; Java
-/// `maxTransferCountOnMessageInMemory`, `…BytesOn…` and their `InDisk` twins.
-const IN_MEMORY: (u32, usize) = (32, 256 * 1024);
-const ON_DISK: (u32, usize) = (8, 64 * 1024);
 /// Most bytes of an answer whatever is asked for; Java `MAX_PULL_MSG_SIZE`.
 const BYTES_MAX: usize = 128 << 20;
 /// Bytes of a record that hold its store time.
@@ -97,7 +93,11 @@ impl Store {
     ) -> Result<(GetStatus, Choice, Vec<Bytes>), Fault> {
         let mut entries = std::mem::take(&mut self.entries);
         entries.clear();
-        let wanted = if get.tags.is_some() { SCAN } else { u64::from(get.max.clamp(1, IN_MEMORY.0)) };
+        let wanted = if get.tags.is_some() {
+            SCAN
+        } else {
+            u64::from(get.max.min(self.config.pull_in_memory.0.max(self.config.pull_on_disk.0)))
+        };
         let range = get.offset..max.min(get.offset + wanted.max(1));
         let read = self.queues.read(slot, range, &mut entries, &mut self.warm, disk, asks);
         let choice = self.choose(get, &entries);
@@ -119,7 +119,7 @@ impl Store {
         let bytes_max = get.max_bytes.min(BYTES_MAX);
         for entry in entries {
             let in_memory = self.is_in_memory(entry.physical);
-            let (count_max, size_max) = if in_memory { IN_MEMORY } else { ON_DISK };
+            let (count_max, size_max) = if in_memory { self.config.pull_in_memory } else { self.config.pull_on_disk };
             let size = entry.size as usize;
             let is_full = choice.count >= get.max.min(count_max) || choice.bytes + size > bytes_max.min(size_max);
             if choice.count > 0 && is_full {

@@ -297,11 +297,13 @@ impl World {
         before - self.sent.len()
     }
     fn notices(&self) -> Vec<&str> {
-        let text = |event| match event {
-            &BrokerEvent::Notice(ref text) => Some(text.as_str()),
-            _ => None,
-        };
-        self.events.iter().filter_map(text).collect()
+        let mut notices = Vec::new();
+        for event in &self.events {
+            if let BrokerEvent::Notice(text) = event {
+                notices.push(text.as_str());
+            }
+        }
+        notices
     }
 }
 

@@ -128,3 +128,17 @@ fn a_full_table_answers_at_once() {
     world.input(Input::Closed { conn });
     assert_eq!(world.broker.held_pulls().count(), 0, "a closed connection leaves no pull behind");
 }
+
+#[test]
+fn an_answer_is_bounded_in_memory_and_more_so_on_disk() {
+    for (memory_bytes, count) in [(1 << 30, 32), (0, 8)] {
+        let mut world = World::new(BrokerConfig { store: StoreConfig { memory_bytes, ..config().store }, ..config() });
+        let conn = world.connect(1);
+        for _ in 0..40 {
+            world.send(conn, "T", "");
+        }
+        let answer = world.ask(conn, pull("T", 0, 0, 4, "*"));
+        assert_eq!(record::records(&body_of(&answer)).count(), count);
+        assert_eq!(field(&answer, "nextBeginOffset"), count.to_string());
+    }
+}
