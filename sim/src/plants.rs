@@ -103,6 +103,60 @@ pub const PLANTS: &[Plant] = &[
         oracles: &[Oracle::Overlap],
         scenarios: &["consumer-churn"],
     },
+    Plant {
+        name: "queue-entry-wrong-tag",
+        about: "the store writes a wrong tag code into the queue",
+        oracles: &[Oracle::Projection],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "torn-tail-panics",
+        about: "recovery panics at a torn record instead of cutting it",
+        oracles: &[Oracle::Panic],
+        scenarios: &["power-loss-sync-flush", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "stored-but-refused",
+        about: "the broker stores a message and tells the producer that it did not",
+        oracles: &[Oracle::Phantom],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "tags-ignored",
+        about: "broker and consumer let every tag pass",
+        oracles: &[Oracle::Filter],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "handed-out-backwards",
+        about: "a consumer hands out the last message that is ready first",
+        oracles: &[Oracle::QueueOrder],
+        scenarios: &["consumer-churn", "broker-crash"],
+    },
+    Plant {
+        name: "shard-moves",
+        about: "the producer sends the messages of one business id to changing queues",
+        oracles: &[Oracle::KeyOrder],
+        scenarios: &["consumer-churn", "broker-crash"],
+    },
+    Plant {
+        name: "commit-goes-back",
+        about: "the consumer commits a lower offset than before",
+        oracles: &[Oracle::OffsetRegression],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "pull-not-repeated",
+        about: "the consumer does not pull again after a pull that failed",
+        oracles: &[Oracle::Convergence, Oracle::Lost],
+        scenarios: &["broker-crash", "partition"],
+    },
+    Plant {
+        name: "finished-stays-out",
+        about: "a consumed message stays in the books of the consumer",
+        oracles: &[Oracle::Invariant],
+        scenarios: &["consumer-churn"],
+    },
 ];
 
 /// Finds a plant.

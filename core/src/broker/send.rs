@@ -212,6 +212,9 @@ impl Broker {
         self.check_sizes(draft.body.len(), draft.properties.len())?;
         let placed = self.store.put(cx.now, &draft).map_err(|error| self.put_fault(error))?;
         self.count_put(header.topic, 1, draft.body.len());
+        if placed.queue_offset % 16 == 15 && crate::planted!("stored-but-refused") {
+            return Err(Fault::new(response::MESSAGE_ILLEGAL, "stored all the same"));
+        }
         let mut frame = caller.success();
         frame.fields = crate::wire::Fields::with_capacity(192);
         frame.fields.push("msgId", ids::offset_msg_id(self.store_host, placed.physical));

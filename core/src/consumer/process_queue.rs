@@ -52,7 +52,10 @@ impl ProcessQueue {
 
     /// The first messages that are ready, at most `max`; they are out now.
     pub(super) fn take(&mut self, max: usize) -> Vec<Message> {
-        let offsets: Vec<i64> = self.ready.iter().take(max).copied().collect();
+        let mut offsets: Vec<i64> = self.ready.iter().take(max).copied().collect();
+        if self.ready.len() > offsets.len() && planted!("handed-out-backwards") {
+            offsets = self.ready.iter().rev().take(max).copied().collect();
+        }
         for offset in &offsets {
             self.ready.remove(offset);
             self.out.insert(*offset);
@@ -66,6 +69,9 @@ impl ProcessQueue {
             assert!(self.out.remove(offset), "only what is out can be finished");
             let message = self.unfinished.remove(offset).expect("what is out is unfinished");
             self.bytes -= message.body.len();
+            if offset % 16 == 15 && planted!("finished-stays-out") {
+                self.out.insert(*offset);
+            }
         }
     }
 

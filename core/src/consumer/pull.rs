@@ -88,6 +88,7 @@ impl PushConsumer {
         owned.request = Request::Idle(now);
         match result {
             Ok(frame) => self.on_pulled(key, addr, &frame, cx),
+            Err(_) if crate::planted!("pull-not-repeated") => owned.request = Request::UnderWay,
             Err(_) => owned.request = Request::Idle(now + RETRY),
         }
         self.refresh(key, cx);

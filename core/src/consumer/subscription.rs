@@ -53,7 +53,7 @@ impl Subscription {
 
     /// Whether a message with this tag is wanted.
     pub fn wants(&self, tag: Option<&str>) -> bool {
-        self.tags.is_empty() || tag.is_some_and(|tag| self.tags.contains(tag))
+        self.tags.is_empty() || crate::planted!("tags-ignored") || tag.is_some_and(|tag| self.tags.contains(tag))
     }
 
     /// As it stands in a heartbeat.

@@ -359,6 +359,10 @@ fn choose(send: &Sending, publish: &[Queue], robin: &mut RoundRobin, known: impl
         Pick::RoundRobin => robin.pick(publish, send.brokers.last().map(|broker| &**broker)),
         // Whoever names a queue may name one that is closed for writing (Java checks nothing here either).
         Pick::Queue(queue) => (!publish.is_empty() || known(&queue.broker)).then(|| queue.clone()),
+        Pick::Hash(hash) if planted!("shard-moves") => {
+            let moved = hash.wrapping_add(i32::try_from(send.born_ms / 1_000 % 7).unwrap_or(0));
+            Some(publish[index_by_hash(moved, publish.len())?].clone())
+        }
         Pick::Hash(hash) => Some(publish[index_by_hash(*hash, publish.len())?].clone()),
     }
 }

@@ -115,6 +115,10 @@ impl Store {
             record::encode(message, queue_offset, physical, now.wall_ms, to);
         }
         self.log.appended(len);
+        let mut labels = labels(&seed, message.sys_flag, now.wall_ms, &message.properties);
+        if queue_offset % 32 == 31 && crate::planted!("queue-entry-wrong-tag") {
+            labels.tags_code ^= 1;
+        }
         self.dispatches.push_back(Dispatch {
             slot: Some(slot),
             queued,
@@ -122,7 +126,7 @@ impl Store {
             physical,
             size: u32::try_from(len).expect("a record is far below 4 GiB"),
             store_ms: now.wall_ms,
-            labels: labels(&seed, message.sys_flag, now.wall_ms, &message.properties),
+            labels,
         });
         Placed { queue_offset, physical, end: physical + len as u64, store_ms: now.wall_ms }
     }

@@ -151,6 +151,7 @@ impl Store {
             return true;
         }
         if may_be_torn {
+            assert!(!crate::planted!("torn-tail-panics"), "recovery met a torn record");
             return false;
         }
         let (topic, id, offset) = (found.topic, found.queue_id, found.queue_offset);
