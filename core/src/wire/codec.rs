@@ -147,6 +147,25 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_would_grow_in_memory_is_refused() {
+        let decode_header = |header: String| {
+            let mut input = BytesMut::new();
+            input.put_u32(4 + header.len() as u32);
+            input.put_u32(header.len() as u32);
+            input.extend_from_slice(header.as_bytes());
+            decode(&mut input)
+        };
+        let fields = |n: usize| format!("{{\"extFields\":{{{}\"z\":0}}}}", "\"\":1,".repeat(n));
+        assert!(decode_header(fields(1000)).is_ok());
+        assert!(matches!(decode_header(fields(1 << 20)), Err(FrameError::Header(_))));
+        let nested = |n: usize| format!("{{\"extFields\":{{\"z\":[{}0]}}}}", "1,".repeat(n));
+        assert!(decode_header(nested(1000)).is_ok());
+        assert!(matches!(decode_header(nested(1 << 20)), Err(FrameError::Header(_))));
+        let unknown = format!("{{\"x\":[{}0]}}", "1,".repeat(1 << 20));
+        assert!(decode_header(unknown).is_ok(), "what is not kept may be long");
+    }
+
+    #[test]
     fn a_java_header_is_written_as_java_writes_it() {
         let mut frame = Frame::request(105);
         (frame.language, frame.opaque, frame.fields) = (Language::Java, 7, Fields::default());

@@ -7,6 +7,9 @@ use std::fmt::{self, Display, Write as _};
 
 use serde::{Serialize, Serializer};
 
+/// Most fields that a decoded header may have, so that its memory stays near its length. Real ones have up to 20.
+pub const FIELDS_MAX: usize = 16_384;
+
 /// Where the name and the value of one field end in the text; it begins where the field before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ends {
@@ -71,6 +74,11 @@ impl Fields {
     /// Adds a field whose value is text already (no formatting).
     pub fn push_str(&mut self, name: &str, value: &str) {
         self.push_with(name, |text| text.push_str(value));
+    }
+    /// Adds a number (faster than [`Fields::push`]).
+    pub fn push_int(&mut self, name: &str, value: impl Into<i64>) {
+        let value = value.into();
+        self.push_with(name, |text| int_into(value, text));
     }
     /// Adds a field if there is a value.
     pub fn push_some(&mut self, name: &str, value: Option<impl Display>) {
@@ -139,6 +147,25 @@ fn mark(text: &str) -> u32 {
     u32::try_from(text.len()).expect("a header is smaller than a frame")
 }
 
+/// Appends a number in decimal; the hot headers are made of these.
+pub(super) fn int_into(value: i64, text: &mut String) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = value.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        text.push('-');
+    }
+    text.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
+}
+
 /// Parses a number and says which field was wrong.
 pub fn parse_number<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, FieldError> {
     value.parse().map_err(|_| invalid(name, "a number", value))
@@ -159,5 +186,24 @@ impl fmt::Debug for Fields {
 impl Serialize for Fields {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(self.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_display_writes_them(value: i64) {
+            let (mut fields, mut plain) = (Fields::default(), Fields::default());
+            for value in [value, 0, i64::MIN, i64::MAX] {
+                fields.push_int("n", value);
+                plain.push("n", value);
+            }
+            prop_assert_eq!(fields, plain);
+        }
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Invariant: a header declared with `headers!` is read in one pass over the fields, and what it writes it reads back.
 
-use std::fmt::Display;
-
 use super::fields::invalid;
 use super::{FieldError, Fields};
 
@@ -45,16 +43,12 @@ fn number<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T, Fie
     text.parse().map_err(|_| invalid(name, "a number", text))
 }
 
-fn push(name: &str, value: impl Display, fields: &mut Fields) {
-    fields.push(name, value);
-}
-
 impl Field for i32 {
     fn parse(name: &'static str, text: &str) -> Result<Self, FieldError> {
         number(name, text)
     }
     fn put(&self, name: &str, fields: &mut Fields) {
-        push(name, self, fields);
+        fields.push_int(name, *self);
     }
 }
 
@@ -63,7 +57,7 @@ impl Field for i64 {
         number(name, text)
     }
     fn put(&self, name: &str, fields: &mut Fields) {
-        push(name, self, fields);
+        fields.push_int(name, *self);
     }
 }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Encoding, Fields, Frame, FrameError, Language};
+use super::{Encoding, FIELDS_MAX, Fields, Frame, FrameError, Language};
 
 /// Reads a header; the frame has no body yet.
 pub fn read(header: &[u8]) -> Result<Frame, FrameError> {
@@ -47,6 +47,9 @@ fn fields(mut cursor: Cursor<'_>, len: i32) -> Result<Fields, FrameError> {
         let name = cursor.text_of(name, limit)?;
         let value = i32::from_be_bytes(cursor.array()?);
         let value = cursor.text_of(value, limit)?;
+        if fields.len() >= FIELDS_MAX {
+            return Err(broken("too many fields"));
+        }
         // An empty name or value reads as null, which is the same as absent.
         if !name.is_empty() && !value.is_empty() {
             fields.push_str(&name, &value);
@@ -79,7 +82,8 @@ impl<'a> Cursor<'a> {
         }
         let (text, tail) = self.tail.split_at(len);
         self.tail = tail;
-        Ok(String::from_utf8_lossy(text))
+        // Checked first: the lossy reader is slow with what is sound.
+        Ok(std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed))
     }
 }
 

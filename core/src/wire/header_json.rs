@@ -5,8 +5,12 @@
 
 use bytes::BytesMut;
 
+use super::fields::int_into;
 use super::json::{DEPTH_MAX, JsonError, Lexer, compact, quote_into};
-use super::{Fields, Frame, FrameError, Language};
+use super::{FIELDS_MAX, Fields, Frame, FrameError, Language};
+
+/// Longest object or array in place of a text: it is read as a tree, which takes many times its length.
+const NESTED_MAX: usize = 16 * 1024;
 
 impl From<JsonError> for FrameError {
     fn from(error: JsonError) -> Self {
@@ -86,6 +90,9 @@ fn fields(lex: &mut Lexer<'_>, header: usize) -> Result<Fields, FrameError> {
     lex.expect(b'{', "an object")?;
     let mut more = !lex.take(b'}');
     while more {
+        if fields.len() >= FIELDS_MAX {
+            return Err(FrameError::Header(format!("more than {FIELDS_MAX} fields")));
+        }
         fields.try_push(|text| {
             lex.string_into(text)?;
             let name = text.len();
@@ -102,7 +109,13 @@ fn value_into(lex: &mut Lexer<'_>, out: &mut String) -> Result<bool, FrameError>
     match lex.peek() {
         Some(b'"' | b'\'') => lex.string_into(out)?,
         Some(b'n') if lex.word("null") => return Ok(false),
-        Some(b'{' | b'[') => out.push_str(&compact(lex.skip(DEPTH_MAX)?)?),
+        Some(b'{' | b'[') => {
+            let nested = lex.skip(DEPTH_MAX)?;
+            if nested.len() > NESTED_MAX {
+                return Err(FrameError::Header(format!("a nested value of more than {NESTED_MAX} bytes")));
+            }
+            out.push_str(&compact(nested)?);
+        }
         _ => out.push_str(lex.skip(DEPTH_MAX)?),
     }
     Ok(true)
@@ -114,29 +127,34 @@ fn head(text: &str) -> String {
 
 /// Appends the header, its keys in Java's order.
 pub fn write(frame: &Frame, out: &mut BytesMut) {
-    use std::fmt::Write as _;
     let fields: usize = frame.fields.iter().map(|(name, value)| name.len() + value.len() + 12).sum();
-    let mut text = String::with_capacity(160 + fields);
-    let fine = "writing to a string cannot fail";
-    write!(text, "{{\"code\":{}", frame.code).expect(fine);
+    let mut text = String::with_capacity(192 + fields);
+    let int = |before: &str, value: i32, text: &mut String| {
+        text.push_str(before);
+        int_into(value.into(), text);
+    };
+    int("{\"code\":", frame.code, &mut text);
     if !frame.fields.is_empty() {
-        text.push_str(",\"extFields\":{");
-        for (index, (name, value)) in frame.fields.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
+        text.push_str(",\"extFields\":");
+        let mut before = '{';
+        for (name, value) in frame.fields.iter() {
+            text.push(before);
             quote_into(name, &mut text);
             text.push(':');
             quote_into(value, &mut text);
+            before = ',';
         }
         text.push('}');
     }
-    let language = frame.language.name();
-    write!(text, ",\"flag\":{},\"language\":\"{language}\",\"opaque\":{}", frame.flag, frame.opaque).expect(fine);
+    int(",\"flag\":", frame.flag, &mut text);
+    text.push_str(",\"language\":\"");
+    text.push_str(frame.language.name());
+    int("\",\"opaque\":", frame.opaque, &mut text);
     if let Some(remark) = &frame.remark {
         text.push_str(",\"remark\":");
         quote_into(remark, &mut text);
     }
-    write!(text, ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":{}}}", frame.version).expect(fine);
+    int(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", frame.version, &mut text);
+    text.push('}');
     out.extend_from_slice(text.as_bytes());
 }

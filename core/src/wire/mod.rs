@@ -25,5 +25,5 @@ pub mod route;
 pub mod send;
 pub mod topic;
 
-pub use fields::{FieldError, Fields, Header, parse_number};
+pub use fields::{FIELDS_MAX, FieldError, Fields, Header, parse_number};
 pub use frame::{Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION};

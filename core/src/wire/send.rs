@@ -103,11 +103,11 @@ impl<'a> SendMessageHeader<'a> {
         fields.push_str(names[0], self.producer_group);
         fields.push_str(names[1], self.topic);
         fields.push_str(names[2], self.default_topic);
-        fields.push(names[3], self.default_topic_queue_nums);
-        fields.push(names[4], self.queue_id);
-        fields.push(names[5], self.sys_flag);
-        fields.push(names[6], self.born_timestamp);
-        fields.push(names[7], self.flag);
+        fields.push_int(names[3], self.default_topic_queue_nums);
+        fields.push_int(names[4], self.queue_id);
+        fields.push_int(names[5], self.sys_flag);
+        fields.push_int(names[6], self.born_timestamp);
+        fields.push_int(names[7], self.flag);
         fields.push_str(names[8], self.properties);
         fields.push_some(names[9], self.reconsume_times);
         fields.push_str(names[10], truth(self.unit_mode));
