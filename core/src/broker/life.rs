@@ -115,6 +115,7 @@ impl Broker {
         let (topics, topics_from_backup) = loading.parse::<TopicsFile>(persist::TOPICS)?;
         let (groups, groups_from_backup) = loading.parse::<SubscriptionGroupWrapper>(persist::GROUPS)?;
         let (offsets, offsets_from_backup) = loading.parse::<super::offsets::OffsetsFile>(persist::OFFSETS)?;
+        self.topics_file_is_whole = topics.is_some() && topics_from_backup.is_none();
         let (topics, mut notices) = Topics::load(topics.unwrap_or_default());
         let (groups, more) = Groups::load(groups.unwrap_or_default());
         (self.topics, self.groups) = (topics, groups);
@@ -157,8 +158,8 @@ impl Broker {
         self.register(cx);
     }
 
-    /// Messages are there whose topic, or whose queue of a topic, is not in `topics.json`: the file was lost or is older
-    /// than the log. They must stay readable.
+    /// Messages are there whose topic is not in `topics.json`. If that file was lost, they must stay readable; if it is
+    /// whole, the topic was deleted, and the log only still holds its records.
     fn find_lost_topics(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         let mut queues: std::collections::BTreeMap<String, u32> = std::collections::BTreeMap::new();
         for (topic, queue, range) in self.store.queues() {
@@ -174,6 +175,10 @@ impl Broker {
         for (topic, queues) in queues {
             let Ok(queues) = i32::try_from(queues) else { continue };
             if self.topics.get(&topic).is_some() || names::check_topic(&topic).is_err() || queues > QUEUES_MAX {
+                continue;
+            }
+            if self.topics_file_is_whole {
+                sometimes!("records of a deleted topic found in the log");
                 continue;
             }
             sometimes!("topic found in the log but not in its file");

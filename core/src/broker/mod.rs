@@ -151,6 +151,8 @@ pub struct Broker {
     stats: BrokerStats,
     /// What a Java broker has delivered of its delayed messages.
     delay_offsets: Option<persist::DelayOffsetsFile>,
+    /// `topics.json` was read as it was written last.
+    topics_file_is_whole: bool,
     alarms: Alarms,
     /// At the end: the name servers know, or were given up.
     left: bool,
@@ -195,6 +197,7 @@ impl Broker {
             conns: BTreeMap::new(),
             stats: BrokerStats::default(),
             delay_offsets: None,
+            topics_file_is_whole: false,
             alarms: Alarms::default(),
             left: false,
             asks: Vec::new(),

@@ -94,3 +94,17 @@ fn a_graceful_stop_saves_everything_and_says_so_once() {
     assert!(world.disk.content("config/consumerOffset.json").is_some());
     assert!(world.disk.content("abort").is_none(), "a clean stop leaves no abort mark");
 }
+
+#[test]
+fn a_deleted_topic_stays_deleted_although_the_log_still_has_its_records() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    world.send(conn, "T", "");
+    world.send(conn, "U", "");
+    assert_eq!(world.ask(conn, frame(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")])).code, 0);
+    let mut world = world.restart(config());
+    assert!(world.broker.topics().get("T").is_none());
+    let conn = world.connect(1);
+    assert_eq!(world.ask(conn, pull("T", 0, 0, 4, "*")).code, 17);
+    assert_eq!(world.ask(conn, pull("U", 0, 0, 4, "*")).code, 0);
+}
