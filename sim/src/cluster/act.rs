@@ -168,6 +168,14 @@ pub(super) fn client_line(scene: &Scene, host: HostId, op: Op) {
     scene.seen(|seen| seen.picture.client(now, lane, line, || text.unwrap_or_default()));
 }
 
+/// Kills the process of a host as a test of the oracles', not as a fault of the tape.
+pub(super) fn vanish(scene: &Scene, host: HostId) {
+    let node = scene.seen(|seen| seen.nodes.get(&host).copied()).expect("a host that runs was started");
+    scene.world.die(host, Death::Vanished);
+    Madsim::current().kill(node);
+    scene.seen(|seen| seen.gone(host));
+}
+
 /// Starts a host that is down.
 pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
     if scene.world.is_up(host) {

@@ -13,6 +13,7 @@ mod look;
 mod panics;
 mod phases;
 mod picture;
+mod recovery;
 mod route;
 mod scene;
 mod setting;

@@ -24,7 +24,7 @@ const STOP_NS: u64 = 60_000 * MS;
 const CHECK_NS: u64 = 1_000 * MS;
 
 /// Everything that is due until a time, or until `enough`; whether it was enough.
-async fn proceed(scene: &Rc<Scene>, until_ns: u64, mut enough: impl FnMut(&Rc<Scene>) -> bool) -> bool {
+pub(super) async fn proceed(scene: &Rc<Scene>, until_ns: u64, mut enough: impl FnMut(&Rc<Scene>) -> bool) -> bool {
     loop {
         scene.world.quiet().await;
         if enough(scene) {
@@ -124,6 +124,9 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
         settle::complain(scene);
     }
     scene.history(scene.cast.admin(), Op::End { drained: settled });
+    if settled {
+        super::recovery::twice(scene).await;
+    }
     stop_all(scene).await;
 }
 

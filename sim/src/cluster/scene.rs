@@ -101,6 +101,14 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Adds a line to the history unless it is over; its number (the header is line 1).
+    fn write(&mut self, record: Record) -> u64 {
+        let over = self.history.last().is_some_and(|last| matches!(last.op, Op::End { .. }));
+        if !over {
+            self.history.push(record);
+        }
+        self.history.len() as u64 + 1
+    }
     /// Asks the process of a host to stop in order.
     pub fn stop(&mut self, host: HostId) {
         let sent = [
@@ -183,10 +191,7 @@ impl Scene {
         let client = if self.cast.is_client(host) { self.cast.name(host).to_owned() } else { String::new() };
         let record = Record { t: self.now_ms(), client, op };
         self.log.record(self.now(), host, Kind::History, &record.to_line());
-        self.seen(|seen| {
-            seen.history.push(record);
-            seen.history.len() as u64 + 1
-        })
+        self.seen(|seen| seen.write(record))
     }
     /// A fault took effect.
     pub fn fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
@@ -204,7 +209,7 @@ impl Scene {
         self.log.record(self.now(), host, Kind::History, &record.to_line());
         let (now, lane) = (self.now(), self.cast.lane(host));
         self.seen(|seen| {
-            seen.history.push(record);
+            seen.write(record);
             seen.last_fault_ns = now;
             seen.picture.fault(now, lane, kind, target);
         });

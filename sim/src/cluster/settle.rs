@@ -34,6 +34,14 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
     scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
 }
 
+/// Wants a fresh look at a broker.
+pub(super) fn want(scene: &Scene, host: HostId) {
+    scene.seen(|seen| {
+        seen.looks.forget(host);
+        seen.looks.want(&[host]);
+    });
+}
+
 /// Whether two looks in a row found nothing amiss.
 pub(super) fn is_settled(scene: &Rc<Scene>) -> bool {
     scene.seen(|seen| seen.calm >= 2)
