@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::faults::Faults;
+use super::faults::{Fault, Faults};
 use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
 
@@ -133,6 +133,7 @@ pub struct Facts {
     visits: HashMap<(Name, u64), Visit>,
     owned: BTreeMap<(Name, Name, Name), BTreeMap<QueueId, Session>>,
     members: BTreeMap<Name, (Name, Name)>,
+    clients: BTreeSet<Name>,
 }
 
 impl Facts {
@@ -155,6 +156,7 @@ impl Facts {
             visits: HashMap::new(),
             owned: BTreeMap::new(),
             members: BTreeMap::new(),
+            clients: BTreeSet::new(),
         }
     }
 
@@ -204,6 +206,14 @@ impl Facts {
     /// Whether brokers acknowledge before the disk has it.
     pub fn flush_is_async(&self) -> bool {
         self.header.flush == Flush::Async
+    }
+
+    /// Whether the list of a topic's queues may have changed for a producer: a server was down, paused or cut off.
+    pub fn routes_may_change(&self, from: f64, to: f64) -> bool {
+        let kinds = |f: &Fault| f.is_down() || matches!(f.kind.as_str(), "pause" | "partition" | "heartbeat-loss");
+        let client =
+            |target: &String| self.by_name.get(target.as_str()).is_some_and(|name| self.clients.contains(name));
+        self.faults.during(from, to).any(|f| kinds(f) && (f.targets.is_empty() || !f.targets.iter().all(client)))
     }
 
     /// The number of a text, given out at first sight.
@@ -257,6 +267,7 @@ impl Facts {
         let at = (line, record.t);
         let client = self.intern(&record.client);
         if !record.client.is_empty() {
+            self.clients.insert(client);
             self.faults.alive(&record.client, record.t);
         }
         match &record.op {

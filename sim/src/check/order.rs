@@ -1,7 +1,8 @@
 //! Order: of positions as producers were told them, of deliveries within a queue, and of deliveries within a business id.
 //!
 //! Invariant: only first deliveries are compared; a repeat is the business of the duplicate checker. A power cut that took a
-//! tail away begins a queue anew.
+//! tail away begins a queue anew. Order holds within a queue; a business id keeps its queue as long as no fault of a server
+//! could change the list of queues that producers choose from.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ struct Front {
 #[derive(Clone, Copy, Debug)]
 struct Latest {
     message: MessageId,
+    queue: QueueId,
     sent: f64,
     at: At,
 }
@@ -133,12 +135,13 @@ impl Order {
         let message = facts.message(id);
         let (Some(shard), OrderKind::Key) = (message.shard, facts.order(message.topic)) else { return };
         let key = (visit.place.audience, message.topic, shard);
-        let now = Latest { message: id, sent: message.invoked.1, at: visit.at };
+        let now = Latest { message: id, queue: visit.place.queue, sent: message.invoked.1, at: visit.at };
         let Some(latest) = self.latest.get_mut(&key) else {
             self.latest.insert(key, now);
             return;
         };
-        if message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent {
+        let moved = latest.queue != visit.place.queue && facts.routes_may_change(message.invoked.1, latest.sent);
+        if message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent && !moved {
             let later = facts.message(latest.message);
             let mut v = violation(Oracle::KeyOrder, "overtaken", "consumer");
             v.topic_kind = facts.topic_kind(message.topic);

@@ -333,6 +333,11 @@ fn key_order() {
     let (apart, swapped) = ("a:1@7", "5 c1 got 1 g K a:1@7 k2\n 6 c1 done 1\n 7 c1 got 2 g K a:0@0 k1\n 8 c1 done 2");
     let sent = pair("K").replace("a:0@1", apart);
     broken("key-order/overtaken", &format!("{sent}{swapped}"));
+    green(&format!("0 fault kill b\n 0 fault start b\n{sent}{swapped}"));
+    broken("key-order/overtaken", &format!("0 c1 has g K a:0\n 0 fault pause c1\n 1 fault heal c1\n{sent}{swapped}"));
+    let within = swapped.replace("a:1@7", "a:0@1");
+    let found = found_in(header(), &format!("0 fault kill b\n{}{within}", pair("K")));
+    assert_eq!(found, ["key-order/overtaken", "queue-order/went-back"], "within a queue nothing excuses it");
     green(&format!("{sent}{swapped}").replace(" K ", " T "));
     green(&format!("{}{swapped}", sent.replace("2 p1 ok 1 a:0@0", "2 p1 info 1")));
     green(&format!("{sent}{}", "5 c1 got 2 g K a:0@0 k1\n 6 c1 done 2\n 7 c1 got 1 g K a:1@7 k2\n 8 c1 done 1"));
