@@ -35,6 +35,27 @@ const DEVIATIONS: &[Deviation] = &[
         usable: false,
         why: "TLS is not served yet: the connection is closed without an answer",
     },
+    Deviation {
+        case: "PROXY v1 line then a valid frame",
+        connection: "new",
+        codes: &[],
+        usable: false,
+        why: "the PROXY protocol is not served yet: the connection is closed, as Java closes a used one",
+    },
+    Deviation {
+        case: "PROXY v1 UNKNOWN then a valid frame",
+        connection: "new",
+        codes: &[],
+        usable: false,
+        why: "the PROXY protocol is not served yet: the connection is closed, as Java closes a used one",
+    },
+    Deviation {
+        case: "PROXY v2 header then a valid frame",
+        connection: "new",
+        codes: &[],
+        usable: false,
+        why: "the PROXY protocol is not served yet: the connection is closed, as Java closes a used one",
+    },
 ];
 
 /// What a server did with some bytes.
