@@ -21,8 +21,8 @@ use crate::driver::Handle;
 /// Receives messages as a member of a group: the members share the queues, and the group remembers how far it got.
 ///
 /// ```
-/// # let runtime = tokio::runtime::Runtime::new().unwrap();
-/// # runtime.block_on(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let queue = seedmq::Standalone::start_temporary().await?;
 /// let producer = seedmq::Producer::builder("my-producers").name_servers(queue.name_server()).start()?;
 /// producer.send("Greetings", seedmq::Message::new("hello")).await?;
@@ -39,8 +39,8 @@ use crate::driver::Handle;
 /// consumer.shutdown().await;
 /// # producer.shutdown().await;
 /// # queue.stop().await;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # }).unwrap();
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct PushConsumer {

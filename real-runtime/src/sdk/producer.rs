@@ -21,8 +21,8 @@ use crate::config::name_servers::{ENV, NameServers, Said};
 /// Sends messages. Cheap to share: all methods take `&self`.
 ///
 /// ```
-/// # let runtime = tokio::runtime::Runtime::new().unwrap();
-/// # runtime.block_on(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let queue = seedmq::Standalone::start_temporary().await?;
 /// let producer = seedmq::Producer::builder("my-group").name_servers(queue.name_server()).start()?;
 ///
@@ -39,8 +39,8 @@ use crate::config::name_servers::{ENV, NameServers, Said};
 /// producer.send_batch("Greetings", vec![seedmq::Message::new("a"), seedmq::Message::new("b")]).await?;
 /// producer.shutdown().await;
 /// # queue.stop().await;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # }).unwrap();
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Producer {

@@ -14,13 +14,13 @@ use crate::roles::{BrokerRole, NamesrvRole, StartError, start_broker, start_name
 /// A name server and a broker on a thread of their own, on free ports of 127.0.0.1. Dropping it ends them.
 ///
 /// ```
-/// # let runtime = tokio::runtime::Runtime::new().unwrap();
-/// # runtime.block_on(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let queue = seedmq::Standalone::start_temporary().await?;
 /// println!("clients connect to {}", queue.name_server());
 /// queue.stop().await;
-/// # Ok::<(), seedmq::StartError>(())
-/// # }).unwrap();
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Standalone {

@@ -1,6 +1,6 @@
-//! What the driver costs a message: an echo node under load from this process.
+//! What a send costs the server: load from this process on an echo node in it (the driver alone), or on a broker elsewhere.
 //!
-//! `cargo run --release -p seedmq --example echo_load [CONNECTIONS] [IN_FLIGHT] [BODY_BYTES] [SECONDS]`
+//! `cargo run --release -p seedmq --example send_load -- [CONNECTIONS] [IN_FLIGHT] [BODY_BYTES] [SECONDS] [BROKER PID]`
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,10 @@ use seedmq_core::wire::{Frame, codec};
 fn main() {
     let number = |n: usize, default: usize| std::env::args().nth(n).and_then(|a| a.parse().ok()).unwrap_or(default);
     let (connections, in_flight, body, seconds) = (number(1, 4), number(2, 64), number(3, 1024), number(4, 5));
-    let (at, clock) = server();
+    let (at, clock) = match (std::env::args().nth(5), std::env::args().nth(6)) {
+        (Some(at), Some(pid)) => (at.parse().expect("an address"), format!("/proc/{pid}/stat")),
+        _ => server(),
+    };
     let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     for _ in 0..connections {
         let (answered, over) = (Arc::clone(&answered), Arc::clone(&over));
@@ -62,9 +65,14 @@ fn server() -> (SocketAddr, String) {
     told.recv().expect("the server starts")
 }
 
+/// Nanoseconds on a processor: of the echo node's thread, or of a whole process in ticks of 10 ms.
 fn on_cpu(clock: &str) -> u64 {
-    let text = std::fs::read_to_string(clock).expect("the thread runs");
-    text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds come first")
+    let text = std::fs::read_to_string(clock).expect("it runs");
+    if clock.ends_with("schedstat") {
+        return text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds come first");
+    }
+    let fields = text.rsplit_once(')').expect("the name stands in brackets").1.split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number") * 10_000_000).sum()
 }
 
 /// Keeps `in_flight` requests under way; answers are only counted by their bytes.
