@@ -88,7 +88,7 @@ impl Store {
         if flusher.cycle.is_some() || (self.phase == Phase::Stopping && self.can_close()) {
             return Some(self.seen.mono);
         }
-        let is_held_up = self.phase != Phase::Open || self.index.pending() > 0;
+        let is_held_up = self.phase != Phase::Open || self.index.pending() > 0 || self.queues.has_removals();
         let has_work = !is_held_up && (self.dispatched > flusher.durable || self.queues.has_fresh());
         [flusher.log_at, flusher.cycle_at.filter(|_| has_work)].into_iter().flatten().min()
     }
@@ -110,7 +110,8 @@ impl Store {
             return;
         }
         let due = self.flusher.cycle_at.is_none_or(|at| at <= now.mono);
-        let idle = self.flusher.cycle.is_none() && self.index.pending() == 0;
+        let is_held_up = self.index.pending() > 0 || self.queues.has_removals();
+        let idle = self.flusher.cycle.is_none() && !is_held_up;
         let may_close = self.phase == Phase::Stopping && self.can_close();
         if idle && (may_close || (due && self.phase == Phase::Open)) {
             self.begin_cycle(now, may_close);
@@ -156,7 +157,8 @@ impl Store {
     fn can_close(&self) -> bool {
         let marks = self.log.marks();
         let is_whole = marks.durable == marks.appended && self.dispatches.is_empty() && self.index.pending() == 0;
-        is_whole && !self.flusher.closing && self.flusher.round.is_none() && self.flusher.cycle.is_none()
+        let is_free = is_whole && !self.queues.has_removals();
+        is_free && !self.flusher.closing && self.flusher.round.is_none() && self.flusher.cycle.is_none()
     }
 
     fn begin_cycle(&mut self, now: Now, closing: bool) {

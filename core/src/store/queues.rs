@@ -207,6 +207,11 @@ impl Queues {
             && self.removing.contains(names::queue_file(&queue.topic, queue.id, begin * ENTRY).as_str())
     }
 
+    /// Whether files are being removed: no cycle begins then, because it could not write every queue.
+    pub fn has_removals(&self) -> bool {
+        !self.removing.is_empty()
+    }
+
     /// The removal of a file has ended.
     pub fn removed(&mut self, path: &str) {
         self.removing.remove(path);
@@ -388,7 +393,10 @@ impl Queues {
 
     /// Begins to write every queue that has unwritten entries.
     pub fn begin_cycle(&mut self) {
-        assert!(self.cycle.is_empty(), "one cycle at a time");
+        assert!(
+            self.cycle.is_empty() && self.removing.is_empty(),
+            "one cycle at a time, and every queue can be written"
+        );
         self.cycle.extend(self.fresh.drain(..));
     }
 

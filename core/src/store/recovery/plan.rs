@@ -42,14 +42,6 @@ impl Store {
         let ends = recovery.files.last().map_or(0, |file| file.begin + self.config.log_file_bytes);
         let begin = recovery.files_begin();
         found.retain(|snapshot| (begin..=ends).contains(&snapshot.through) && snapshot.log_begin <= begin);
-        let before = found.len();
-        found.retain(|snapshot| folders_are_there(snapshot, recovery));
-        if found.len() < before {
-            recovery
-                .notes
-                .push(format!("folders of queues are missing below {}: all queues are rebuilt", names::QUEUES));
-            return Ok(self.believe_nothing(recovery));
-        }
         let clean =
             found.iter().filter(|snapshot| is_clean && snapshot.kind == Kind::Clean).max_by_key(|found| found.number);
         if let Some(clean) = clean.cloned()
@@ -64,7 +56,7 @@ impl Store {
         }
         let is_ours =
             |snapshot: &&Snapshot| snapshot.kind != Kind::Written || (!boot.is_empty() && snapshot.boot == boot);
-        if let Some(best) = found.iter().filter(is_ours).max_by_key(|found| found.through).cloned() {
+        if let Some(best) = found.iter().filter(is_ours).max_by_key(|found| (found.through, found.number)).cloned() {
             recovery.same_boot = !boot.is_empty() && best.boot == boot;
             let durable = found.iter().filter(|found| found.kind != Kind::Written);
             recovery.base = durable.max_by_key(|found| found.through).cloned();
@@ -87,6 +79,11 @@ impl Store {
 
     /// Takes queues from a snapshot.
     fn believe(&mut self, recovery: &mut Recovery, trust: Trust, snapshot: Snapshot) -> Stage {
+        if !folders_are_there(&snapshot, recovery) {
+            let note = format!("folders of queues are missing below {}: all queues are rebuilt", names::QUEUES);
+            recovery.notes.push(note);
+            return self.believe_nothing(recovery);
+        }
         for (topic, queues) in &snapshot.topics {
             for queue in queues {
                 self.queues.add(topic, queue.id, queue.range.clone(), queue.files_from);
