@@ -205,9 +205,10 @@ fn check_rewritten(name: &str, before: &BTreeMap<String, String>, after: &BTreeM
         }
     }
     for (field, value) in after.iter().filter(|(field, _)| !before.contains_key(*field)) {
-        // Flags and the properties of a send are always written.
+        // Flags, and the group and the properties of a send are always written.
         assert!(
-            value == "false" || (value.is_empty() && ["i", "properties"].contains(&field.as_str())),
+            value == "false"
+                || (value.is_empty() && ["a", "producerGroup", "i", "properties"].contains(&field.as_str())),
             "{name}: {field}"
         );
     }
