@@ -1,3 +1,5 @@
+//! The name server as a whole node: registrations, routes, expiry, permissions, keys.
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
