@@ -106,7 +106,8 @@ public final class Client {
     private static void send() throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer(option("group", "P_TESTS"));
         producer.setNamesrvAddr(option("ns", ""));
-        producer.setSendMsgTimeout(number("timeout", 5000));
+        producer.setSendMsgTimeout(number("timeout", 15000));
+        producer.setMqClientApiTimeout(15000);
         producer.start();
         int count = number("count", 10);
         String prefix = option("prefix", "m");
@@ -201,6 +202,7 @@ public final class Client {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(option("group", "C_TESTS"));
         consumer.setNamesrvAddr(option("ns", ""));
         consumer.setConsumeFromWhere(start());
+        consumer.setMqClientApiTimeout(15000);
         consumer.setConsumeThreadMin(2);
         consumer.setConsumeThreadMax(2);
         consumer.setHeartbeatBrokerInterval(number("hb", 30000));
