@@ -146,6 +146,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["consumer-churn"],
     },
     Plant {
+        name: "stale-position-trusted",
+        about: "after a power cut the broker lets a consumer go on beyond what was recovered",
+        oracles: &[Oracle::Lost],
+        scenarios: &["power-loss-async-flush"],
+    },
+    Plant {
         name: "pull-not-repeated",
         about: "the consumer does not pull again after a pull that failed",
         oracles: &[Oracle::Convergence, Oracle::Lost],

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::fence::Fence;
 use super::groups::Groups;
 use super::load::{FETCHES_FROM, Loading};
 use super::offsets::Offsets;
@@ -22,6 +23,7 @@ use crate::store::StoreNews;
 use crate::wire::Frame;
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupWrapper;
+use crate::wire::json::{self, Style};
 use crate::wire::topic::TopicConfig;
 
 /// Period of the look at held pulls (Java `PullRequestHoldService`).
@@ -122,6 +124,7 @@ impl Broker {
         notices.extend(more);
         self.offsets = Offsets::load(offsets.unwrap_or_default());
         notices.extend([topics_from_backup, groups_from_backup, offsets_from_backup].into_iter().flatten());
+        self.recovered_ends = loading.parse(persist::RECOVERED_ENDS)?.0.unwrap_or_default();
         self.delay_offsets = loading.parse(persist::DELAY_OFFSETS).map_or(None, |(value, _)| value);
         for notice in notices {
             cx.out.event(BrokerEvent::Notice(notice));
@@ -156,6 +159,38 @@ impl Broker {
         let servers = self.config.name_servers.clone();
         self.registration.set_servers(&servers, now);
         self.register(cx);
+    }
+
+    /// After a power cut, positions beyond what was recovered no longer say what they said. That must be on disk before the first
+    /// new one is handed out.
+    fn distrust_positions(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
+        if !self.store.ended_well() {
+            self.cut_offsets_back(cx);
+        }
+        let before = std::mem::take(&mut self.recovered_ends);
+        let boot = self.config.store.boot.as_str();
+        let ends = before.clone().follow(boot, self.store.ended_well(), self.store.queues());
+        self.fence = Fence::new(ends.clone());
+        if ends == before {
+            return self.ready(cx);
+        }
+        self.files.recovered_ends.want(1);
+        self.asks.extend(self.files.recovered_ends.ask(|| json::to_vec(&ends, Style::Fastjson).into()));
+    }
+
+    fn cut_offsets_back(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
+        let store = &self.store;
+        let end_of = |topic: &str, queue| {
+            let end = u32::try_from(queue).map_or(0, |queue| store.queue_range(topic, queue).end);
+            i64::try_from(end).expect("queue offsets are far below 2^63")
+        };
+        let cut = self.offsets.cut_back(end_of);
+        if cut > 0 {
+            sometimes!("committed offset cut back to what was recovered");
+            let text =
+                format!("{cut} committed offsets lay beyond the recovered end of their queue and were cut back to it");
+            cx.out.event(BrokerEvent::Notice(text));
+        }
     }
 
     /// Messages are there whose topic is not in `topics.json`. If that file was lost, they must stay readable; if it is
@@ -300,7 +335,7 @@ impl Broker {
                         cx.out.event(BrokerEvent::Notice(notice));
                     }
                     if self.phase == Phase::Recovering {
-                        self.ready(cx);
+                        self.distrust_positions(cx);
                     }
                 }
                 StoreNews::Refused(why) => self.refuse(why, cx),
@@ -366,7 +401,7 @@ impl Broker {
 
     pub(super) fn file_of(&mut self, path: &Addr) -> Option<&mut ConfigFile> {
         let files = &mut self.files;
-        [&mut files.topics, &mut files.groups, &mut files.offsets, &mut files.overrides]
+        [&mut files.topics, &mut files.groups, &mut files.offsets, &mut files.overrides, &mut files.recovered_ends]
             .into_iter()
             .find(|file| file.path() == path)
     }
@@ -383,6 +418,10 @@ impl Broker {
         self.confirm(path, failed.as_deref(), cx);
         if &**path == persist::TOPICS {
             self.go_on_with_deferred(failed, cx);
+        }
+        if &**path == persist::RECOVERED_ENDS && self.phase == Phase::Recovering {
+            // Where it could not be written, two power cuts in a row may deceive a reader: that is no reason not to serve.
+            self.ready(cx);
         }
     }
 

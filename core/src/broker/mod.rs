@@ -27,6 +27,7 @@ mod admin;
 pub mod clients;
 pub mod config;
 pub mod dispatch;
+pub mod fence;
 mod filter;
 pub mod groups;
 mod heartbeat;
@@ -54,6 +55,7 @@ pub use config::{BrokerConfig, PropertyError};
 
 use clients::Clients;
 use dispatch::Fault;
+use fence::{Fence, RecoveredEnds};
 use groups::Groups;
 use hold::PullHold;
 use life::{Alarms, Phase};
@@ -116,6 +118,7 @@ struct Files {
     groups: ConfigFile,
     offsets: ConfigFile,
     overrides: ConfigFile,
+    recovered_ends: ConfigFile,
 }
 
 /// A broker. See the module.
@@ -128,6 +131,7 @@ pub struct Broker {
     topics: Topics,
     groups: Groups,
     offsets: Offsets,
+    fence: Fence,
     locks: QueueLocks,
     clients: Clients,
     hold: PullHold,
@@ -149,6 +153,8 @@ pub struct Broker {
     overrides_version: u64,
     conns: BTreeMap<ConnId, Peer>,
     stats: BrokerStats,
+    /// What the last life knew of power cuts.
+    recovered_ends: RecoveredEnds,
     /// What a Java broker has delivered of its delayed messages.
     delay_offsets: Option<persist::DelayOffsetsFile>,
     /// `topics.json` was read as it was written last.
@@ -175,6 +181,7 @@ impl Broker {
             topics: Topics::load(TopicsFile::default()).0,
             groups: Groups::load(SubscriptionGroupWrapper::default()).0,
             offsets: Offsets::default(),
+            fence: Fence::default(),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             hold: PullHold::new(config.held_pulls_max),
@@ -191,11 +198,13 @@ impl Broker {
                 groups: ConfigFile::new(persist::GROUPS),
                 offsets: ConfigFile::new(persist::OFFSETS),
                 overrides: ConfigFile::new(persist::OVERRIDES),
+                recovered_ends: ConfigFile::new(persist::RECOVERED_ENDS),
             },
             overrides: BTreeMap::new(),
             overrides_version: 0,
             conns: BTreeMap::new(),
             stats: BrokerStats::default(),
+            recovered_ends: RecoveredEnds::default(),
             delay_offsets: None,
             topics_file_is_whole: false,
             alarms: Alarms::default(),

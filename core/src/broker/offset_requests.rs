@@ -7,6 +7,7 @@ use super::dispatch::{Caller, Fault, Handled};
 use super::offsets::Commit;
 use super::{Broker, BrokerEvent};
 use crate::node::Cx;
+use crate::sometimes;
 use crate::wire::codes::response;
 use crate::wire::offset::{
     GetEarliestMsgStoretimeHeader, GetMaxOffsetHeader, GetMinOffsetHeader, QueryConsumerOffsetHeader,
@@ -19,6 +20,9 @@ impl Broker {
         let header = QueryConsumerOffsetHeader::read(&frame.fields)?;
         let (group, topic, queue) = (&header.consumer_group, &header.topic, header.queue_id);
         if let Some(offset) = self.offsets.committed(group, topic, queue) {
+            if let (Ok(queue), Ok(offset)) = (u32::try_from(queue), u64::try_from(offset)) {
+                self.fence.tell(group, topic, queue, offset);
+            }
             return Ok(self.answer_offset(caller, offset).into());
         }
         if header.set_zero_if_not_found == Some(false) {
@@ -48,10 +52,24 @@ impl Broker {
             let text = format!("queueId[{}] of topic {} is illegal", header.queue_id, config.topic_name);
             return Err(Fault::new(response::INVALID_PARAMETER, text));
         }
-        match self.offsets.commit(group, topic, header.queue_id, header.commit_offset) {
+        match self.commit(group, topic, header.queue_id, header.commit_offset) {
             Commit::Stored => Ok(caller.success().into()),
             Commit::ResetPending => Ok(caller.success().with_remark("Offset has been previously reset").into()),
+            Commit::Stale => Ok(caller.success().with_remark("Offset is from before the store was recovered").into()),
         }
+    }
+
+    /// Keeps how far a group has consumed a queue, unless the position is from before an unclean stop.
+    pub(super) fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) -> Commit {
+        let stale = match (u32::try_from(queue), u64::try_from(offset)) {
+            (Ok(queue), Ok(offset)) => self.fence.stale(group, topic, queue, offset).is_some(),
+            _ => false,
+        };
+        if stale {
+            sometimes!("commit from before an unclean stop ignored");
+            return Commit::Stale;
+        }
+        self.offsets.commit(group, topic, queue, offset)
     }
 
     pub(super) fn on_search_offset(&mut self, caller: &Caller, frame: &Frame, cx: &mut Cx<'_, BrokerEvent>) -> Handled {
@@ -60,12 +78,16 @@ impl Broker {
         let upper = header.boundary_type.as_deref().is_some_and(|text| text.eq_ignore_ascii_case("upper"));
         let offset =
             self.store.offset_by_time(&header.topic, queue, header.timestamp, upper, cx.disk, &mut self.asks)?;
+        self.fence.tell_anybody(&header.topic, queue, offset);
         Ok(self.answer_offset(caller, signed(offset)).into())
     }
 
     pub(super) fn on_max_offset(&mut self, caller: &Caller, frame: &Frame) -> Handled {
         let header = GetMaxOffsetHeader::read(&frame.fields)?;
         let range = self.range_of(&header.topic, header.queue_id);
+        if let Ok(queue) = u32::try_from(header.queue_id) {
+            self.fence.tell_anybody(&header.topic, queue, range.end);
+        }
         Ok(self.answer_offset(caller, signed(range.end)).into())
     }
 

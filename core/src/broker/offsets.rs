@@ -33,6 +33,8 @@ pub enum Commit {
     Stored,
     /// A server-side reset of this queue waits for its consumer: the commit is ignored.
     ResetPending,
+    /// The position is from before an unclean stop: the commit is ignored.
+    Stale,
 }
 
 /// The content of `consumerOffset.json`. Resets and pull offsets are not kept: a reset has moved the committed offset.
@@ -61,6 +63,20 @@ impl Offsets {
             }
         }
         offsets
+    }
+    /// Cuts every offset back that lies beyond the end of its queue, as a power cut may leave them. Tells how many.
+    pub fn cut_back(&mut self, end: impl Fn(&str, i32) -> i64) -> usize {
+        let mut cut = 0;
+        for (topic, queues) in self.committed.values_mut().flatten() {
+            for (queue, offset) in queues {
+                let end = end(topic, *queue);
+                if *offset > end {
+                    (*offset, cut) = (end, cut + 1);
+                }
+            }
+        }
+        self.version += u64::from(cut > 0);
+        cut
     }
     /// The file as it should be now.
     pub fn to_file(&self) -> Bytes {
@@ -235,6 +251,17 @@ mod tests {
         let again = Offsets::load(file);
         assert_eq!(again.iter().collect::<Vec<_>>(), offsets.iter().collect::<Vec<_>>());
         assert!(std::str::from_utf8(&text).unwrap().contains("{3:7}"), "queue numbers are not quoted");
+    }
+
+    #[test]
+    fn offsets_beyond_the_end_are_cut_back() {
+        let mut offsets = Offsets::default();
+        offsets.commit("g", "T", 0, 50);
+        offsets.commit("h", "T", 1, 50);
+        let version = offsets.version();
+        assert_eq!(offsets.cut_back(|_, queue| if queue == 0 { 40 } else { 60 }), 1);
+        assert_eq!((offsets.committed("g", "T", 0), offsets.committed("h", "T", 1)), (Some(40), Some(50)));
+        assert!(offsets.version() > version, "the file follows");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub const DELAY_OFFSETS: &str = "config/delayOffset.json";
 /// Properties that were changed by request 25, as `name=value` lines (ours).
 pub const OVERRIDES: &str = "config/brokerOverrides.properties";
 
+/// Where queues ended after power cuts (ours, see [`super::fence`]).
+pub const RECOVERED_ENDS: &str = "config/recoveredEnds.json";
+
 /// The content of [`DELAY_OFFSETS`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

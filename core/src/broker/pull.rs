@@ -55,14 +55,31 @@ impl Broker {
         let pull = Pull { caller: *caller, header, queue_id, filter };
         let (group, topic, queue) = (&pull.header.consumer_group, &pull.header.topic, pull.header.queue_id);
         if pull.header.sys_flag & FLAG_COMMIT != 0 {
-            self.offsets.commit(group, topic, queue, pull.header.commit_offset);
+            self.commit(group, topic, queue, pull.header.commit_offset);
         }
         self.offsets.pulled_to(group, topic, queue, pull.header.queue_offset);
         if let Some(offset) = self.offsets.take_reset(group, topic, queue) {
-            return Ok(self.answer_reset(&pull, offset).into());
+            return Ok(self.answer_moved(&pull, offset, "OFFSET_RESET").into());
+        }
+        if let Some(to) = self.before_the_cut(group, topic, queue_id, pull.header.queue_offset) {
+            return Ok(self.answer_moved(&pull, to, "OFFSET_FROM_BEFORE_RECOVERY").into());
         }
         let from = pull.header.queue_offset;
         self.run_pull(pull, from, Suspend::Allowed, cx)
+    }
+
+    /// Where a group goes on whose position is from before an unclean stop (see [`super::fence`]): at what it has committed, which
+    /// was cut back to what was recovered. What it holds beyond was never seen by it, or is gone.
+    fn before_the_cut(&self, group: &str, topic: &str, queue: u32, position: i64) -> Option<i64> {
+        // Tools look at positions that they were given by a person.
+        let position = u64::try_from(position).ok().filter(|_| !names::is_system_group(group))?;
+        let recovered = self.fence.stale(group, topic, queue, position)?;
+        sometimes!("position from before an unclean stop");
+        if planted!("stale-position-trusted") {
+            return None;
+        }
+        let committed = i32::try_from(queue).ok().and_then(|queue| self.offsets.committed(group, topic, queue));
+        Some(committed.unwrap_or(i64::try_from(recovered).expect("queue offsets are far below 2^63")))
     }
 
     /// The checks in Java's order. Returns the queue.
@@ -287,14 +304,15 @@ impl Broker {
         frame
     }
 
-    fn answer_reset(&self, pull: &Pull, offset: i64) -> Frame {
+    fn answer_moved(&mut self, pull: &Pull, offset: i64, why: &str) -> Frame {
         let range = self.store.queue_range(&pull.header.topic, pull.queue_id);
         let next = u64::try_from(offset).unwrap_or(0);
         let code = response::PULL_OFFSET_MOVED;
-        self.pull_frame(pull, code, next, range.start, range.end).with_remark("OFFSET_RESET")
+        self.pull_frame(pull, code, next, range.start, range.end).with_remark(why)
     }
 
-    fn pull_frame(&self, pull: &Pull, code: i32, next: u64, min: u64, max: u64) -> Frame {
+    fn pull_frame(&mut self, pull: &Pull, code: i32, next: u64, min: u64, max: u64) -> Frame {
+        self.fence.tell(&pull.header.consumer_group, &pull.header.topic, pull.queue_id, next);
         let mut frame = pull.caller.answer(code);
         let fields = &mut frame.fields;
         *fields = crate::wire::Fields::with_capacity(128);

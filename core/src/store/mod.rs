@@ -221,6 +221,8 @@ pub struct Store {
     dispatched_ms: i64,
     /// Topics that were removed, and the position up to which their records are not to be brought back.
     removed: Vec<(Arc<str>, u64)>,
+    /// Whether the life before had a clean end.
+    ended_well: bool,
     /// Why no write is ever taken again.
     poisoned: Option<String>,
     /// Why no write is taken until there is space.
@@ -252,6 +254,7 @@ impl Store {
             dispatched: 0,
             dispatched_ms: 0,
             removed: Vec::new(),
+            ended_well: true,
             poisoned: None,
             full: None,
             retry_at: None,
@@ -439,6 +442,11 @@ impl Store {
                 self.poisoned.as_deref().or(self.full.as_deref()).or_else(|| self.retention.refuses_writes())
             }
         }
+    }
+
+    /// Whether the life before this one ended with a clean stop, or there was none.
+    pub fn ended_well(&self) -> bool {
+        self.ended_well
     }
 
     /// Begins a clean stop: everything written, synced, checkpointed, abort mark removed. `stopped()` tells when done.

@@ -109,6 +109,20 @@ impl ProducerAgent {
         Some((ops, ProducerCommand::Send(request)))
     }
 
+    /// The lines of a send that the process did not take: surely nothing was stored.
+    pub fn turned_away(&mut self, command: &ProducerCommand) -> Vec<Op> {
+        let ProducerCommand::Send(request) = command else { return Vec::new() };
+        let open = self.open.remove(&request.ticket).map(|open| open.calls).unwrap_or_default();
+        let refused = |call: &u64| {
+            let mut op = blank(Phase::Fail, *call);
+            if let Op::Send { error, .. } = &mut op {
+                *error = Some("the client does not take it".to_owned());
+            }
+            op
+        };
+        open.iter().map(refused).collect()
+    }
+
     /// The lines that an event adds, and how many messages it acknowledged.
     pub fn event(&mut self, event: &ProducerEvent) -> (Vec<Op>, u64) {
         let ProducerEvent::Sent { ticket, result } = event else { return (Vec::new(), 0) };

@@ -156,8 +156,10 @@ fn send(scene: &Rc<Scene>, host: HostId, what: &What) {
     let Some((ops, command)) = scene.seen(|seen| seen.producers.get_mut(&host)?.send(what, timeout)) else { return };
     ops.into_iter().for_each(|op| client_line(scene, host, op));
     let handle = scene.seen(|seen| seen.producers.get(&host).and_then(|agent| agent.handle().cloned()));
-    // A paused process with a full mailbox loses the command: the call then stays without an outcome.
-    let _ = handle.expect("it just took a send").try_command(command);
+    let Err(command) = handle.expect("it just took a send").try_command(command) else { return };
+    // A process that stands still takes only so much.
+    let ops = scene.seen(|seen| seen.producers.get_mut(&host).map(|agent| agent.turned_away(&command)));
+    ops.into_iter().flatten().for_each(|op| client_line(scene, host, op));
 }
 
 /// Adds what a client saw to history and picture.

@@ -1,6 +1,7 @@
 //! What white-box oracles see of the inside of nodes: copies, taken when somebody asked for them.
 //!
-//! Invariant: a copy says when it was taken; an oracle that needs a fresh one asks first and looks later.
+//! Invariant: a copy says when it was taken, and whether the node has moved since; an oracle that needs a fresh one asks first and
+//! looks later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,11 +78,22 @@ impl Inside for Broker {
     }
 }
 
+/// A broker that nobody asks anything still looks at its held pulls every 5 s; one that is silent for longer hangs.
+const QUIET_NS: u64 = 15_000_000_000;
+
 /// The copies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Looks {
     wanted: BTreeSet<HostId>,
-    taken: BTreeMap<HostId, (u64, Look)>,
+    taken: BTreeMap<HostId, Taken>,
+}
+
+#[derive(Clone, Debug)]
+struct Taken {
+    at_ns: u64,
+    /// The node has not taken a batch since.
+    current: bool,
+    look: Look,
 }
 
 impl Looks {
@@ -89,12 +101,16 @@ impl Looks {
     pub fn want(&mut self, hosts: &[HostId]) {
         self.wanted.extend(hosts);
     }
-    pub fn wanted(&self, host: HostId) -> bool {
+    /// A node has taken a batch: whether a copy of it is wanted. The last one is no longer how it is.
+    pub fn moved(&mut self, host: HostId) -> bool {
+        if let Some(taken) = self.taken.get_mut(&host) {
+            taken.current = false;
+        }
         self.wanted.contains(&host)
     }
-    pub fn put(&mut self, host: HostId, now_ns: u64, look: Look) {
+    pub fn put(&mut self, host: HostId, at_ns: u64, look: Look) {
         self.wanted.remove(&host);
-        self.taken.insert(host, (now_ns, look));
+        self.taken.insert(host, Taken { at_ns, current: true, look });
     }
     /// What a process left behind when it died means nothing any more.
     pub fn forget(&mut self, host: HostId) {
@@ -103,7 +119,18 @@ impl Looks {
     /// The last copy of a broker, and when it was taken.
     pub fn broker(&self, host: HostId) -> Option<(u64, &BrokerLook)> {
         match self.taken.get(&host)? {
-            (at, Look::Broker(look)) => Some((*at, look)),
+            Taken { at_ns, look: Look::Broker(look), .. } => Some((*at_ns, look)),
+            _ => None,
+        }
+    }
+    /// How a broker is: a copy taken at `since_ns` or later, or since which it has not moved.
+    pub fn broker_now(&self, host: HostId, since_ns: u64) -> Option<&BrokerLook> {
+        match self.taken.get(&host)? {
+            Taken { at_ns, current, look: Look::Broker(look) }
+                if *at_ns >= since_ns || (*current && *at_ns + QUIET_NS >= since_ns) =>
+            {
+                Some(look)
+            }
             _ => None,
         }
     }

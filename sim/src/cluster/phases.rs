@@ -91,7 +91,9 @@ async fn set_up(scene: &Rc<Scene>) -> bool {
     let brokers = scene.cast.with_role(|role| matches!(role, Role::Broker(n) if !later(n)));
     let all_ready = {
         let brokers = brokers.clone();
-        move |scene: &Rc<Scene>| scene.seen(|seen| brokers.iter().all(|host| seen.ready.contains(host)))
+        move |scene: &Rc<Scene>| {
+            scene.seen(|seen| seen.admin.is_some() && brokers.iter().all(|host| seen.ready.contains(host)))
+        }
     };
     if !proceed(scene, SETUP_NS, all_ready).await {
         return false;

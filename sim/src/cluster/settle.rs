@@ -135,10 +135,7 @@ type Brokers = BTreeMap<HostId, BrokerLook>;
 fn running_brokers(scene: &Scene) -> Option<Result<Brokers, String>> {
     let mut brokers = Brokers::new();
     for host in scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)) {
-        let look = scene.seen(|seen| {
-            let fresh = seen.looks.broker(host).filter(|(at, look)| *at >= seen.looked_ns && look.serving);
-            fresh.map(|(_, look)| look.clone())
-        });
+        let look = scene.seen(|seen| seen.looks.broker_now(host, seen.looked_ns).filter(|look| look.serving).cloned());
         match look {
             Some(look) => drop(brokers.insert(host, look)),
             None => return Some(Err(format!("{} does not serve, or does nothing at all", scene.cast.name(host)))),

@@ -111,7 +111,7 @@ where
     fn settled(&mut self, node: &N) {
         super::panics::checking(|| node.invariants());
         super::panics::stepping(None);
-        if self.alive() && self.scene.seen(|seen| seen.looks.wanted(self.host)) {
+        if self.alive() && self.scene.seen(|seen| seen.looks.moved(self.host)) {
             let (now, inside) = (self.scene.now(), node.look());
             self.scene.seen(|seen| seen.looks.put(self.host, now, inside));
         }

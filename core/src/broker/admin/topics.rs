@@ -103,6 +103,7 @@ impl Broker {
         }
         if self.topics.remove(&topic, cx.now.wall_ms) {
             self.offsets.remove_topic(&topic);
+            self.fence.remove_topic(&topic);
             self.files.offsets.want(self.offsets.version());
             self.store.delete_topic(&topic, cx.disk, &mut self.asks);
         }

@@ -338,11 +338,15 @@ fn send(topic: &str, queue: i32, properties: &str, body: &str) -> Frame {
 }
 
 fn pull(topic: &str, queue: i32, offset: i64, flags: i32, tags: &str) -> Frame {
+    pull_as("CG", topic, queue, offset, flags, tags)
+}
+
+fn pull_as(group: &str, topic: &str, queue: i32, offset: i64, flags: i32, tags: &str) -> Frame {
     let (queue, offset, flags) = (queue.to_string(), offset.to_string(), flags.to_string());
     frame(
         request::PULL_MESSAGE,
         &[
-            ("consumerGroup", "CG"),
+            ("consumerGroup", group),
             ("topic", topic),
             ("queueId", &queue),
             ("queueOffset", &offset),

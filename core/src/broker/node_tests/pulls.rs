@@ -142,3 +142,45 @@ fn an_answer_is_bounded_in_memory_and_more_so_on_disk() {
         assert_eq!(field(&answer, "nextBeginOffset"), count.to_string());
     }
 }
+
+#[test]
+fn a_position_from_before_an_unclean_stop_is_moved_back() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    for _ in 0..3 {
+        world.send(conn, "T", "");
+    }
+    let mut world = world.restart(config());
+    let conn = world.connect(1);
+    for _ in 0..3 {
+        world.send(conn, "T", "");
+    }
+    let moved = |world: &mut World, offset, flags| {
+        let answer = world.ask(conn, pull("T", 0, offset, flags, "*"));
+        (answer.code, field(&answer, "nextBeginOffset").to_owned())
+    };
+    assert_eq!(moved(&mut world, 5, 4), (21, "3".into()), "nobody was told 5 since the store was recovered");
+    let fields = [("consumerGroup", "CG"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "5")];
+    let commit = world.ask(conn, frame(request::UPDATE_CONSUMER_OFFSET, &fields));
+    assert_eq!((commit.code, commit.remark.is_some()), (0, true));
+    assert_eq!(world.broker.committed_offsets().committed("CG", "T", 0), None, "nor can it be committed");
+    assert_eq!(moved(&mut world, 9, 4), (21, "3".into()), "the recovered end, not the present one");
+    assert_eq!(moved(&mut world, 3, 4), (0, "6".into()));
+    assert_eq!(moved(&mut world, 5, 4), (0, "6".into()), "now it was told");
+    let max = world.ask(conn, frame(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")]));
+    assert_eq!(field(&max, "offset"), "6");
+    assert_eq!(world.ask(conn, pull_as("other", "T", 0, 5, 4, "*")).code, 0, "everybody was told the end of the queue");
+}
+
+#[test]
+fn committed_offsets_do_not_reach_beyond_what_was_recovered() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    world.send(conn, "T", "");
+    world.pass(Duration::from_secs(6));
+    let file = br#"{"offsetTable":{"T@CG":{0:7}}}"#;
+    world.disk.put("config/consumerOffset.json", file);
+    let world = world.restart(config());
+    assert_eq!(world.broker.committed_offsets().committed("CG", "T", 0), Some(1));
+    assert!(world.notices().iter().any(|text| text.contains("cut back")), "{:?}", world.notices());
+}

@@ -270,6 +270,7 @@ impl Store {
             crate::sometimes!("recovered after an unclean stop");
         }
         self.phase = Phase::Open;
+        self.ended_well = !recovery.had_abort;
         (self.dispatched, self.dispatched_ms) = (marks.written, recovery.last_ms);
         let base = recovery.snapshot.as_ref().map_or(0, |snapshot| snapshot.number);
         let believed = matches!(recovery.trust, Trust::Clean | Trust::Snapshot);

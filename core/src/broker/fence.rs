@@ -1,0 +1,197 @@
+//! Positions from before a power cut.
+//!
+//! A power cut takes the unsynced tail of a queue, and its positions are given out again. Whoever had read the tail comes back with
+//! a position beyond it, which now lies in the middle, or soon will, of messages that he has never seen; the protocol carries
+//! nothing that would tell. A Java broker lets him go on there, and he misses them. But every position beyond the recovered end
+//! that this life of the broker did not hand out may be from before, and that can be known.
+//!
+//! A reader may be silent for longer than a life, so the ends are kept in a file and only go down, until a clean stop. A process
+//! that died without its machine has lost nothing: the file names the run of the operating system.
+//!
+//! Invariant: after a power cut a position counts only if it lies within what was recovered or this life handed it out, to the
+//! group that names it or to everybody.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A position for each queue of each topic.
+type Positions = BTreeMap<Arc<str>, BTreeMap<u32, u64>>;
+
+/// The content of `config/recoveredEnds.json` (ours): where queues ended after power cuts since the last clean stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecoveredEnds {
+    /// The run of the operating system in which this was written (see `StoreConfig::boot`).
+    pub boot: String,
+    /// The lowest end of each queue; nothing when there was no power cut.
+    pub ends: Option<Positions>,
+}
+
+impl RecoveredEnds {
+    /// What holds for a new life, given what the file of the last one says.
+    pub fn follow<'a>(
+        self,
+        boot: &str,
+        ended_well: bool,
+        queues: impl Iterator<Item = (&'a str, u32, Range<u64>)>,
+    ) -> RecoveredEnds {
+        let same_boot = !boot.is_empty() && self.boot == boot;
+        let ends = match self.ends {
+            _ if ended_well => None,
+            ends if same_boot => ends,
+            before => {
+                let mut ends = Positions::new();
+                for (topic, queue, range) in queues {
+                    // A queue that the file does not name was not there yet.
+                    let end = before.as_ref().map_or(range.end, |before| find(before, topic, queue).min(range.end));
+                    put(&mut ends, topic, queue, end);
+                }
+                Some(ends)
+            }
+        };
+        RecoveredEnds { boot: boot.to_owned(), ends }
+    }
+}
+
+/// What this life of a broker knows of positions. Empty and idle when no power cut came before.
+#[derive(Debug, Default)]
+pub struct Fence {
+    /// See [`RecoveredEnds::ends`].
+    recovered: Option<Positions>,
+    /// The highest position that each group was told.
+    told: BTreeMap<Arc<str>, Positions>,
+    /// The highest position that was told to a caller without a group.
+    asked: Positions,
+}
+
+impl Fence {
+    /// The fence of a new life.
+    pub fn new(ends: RecoveredEnds) -> Fence {
+        Fence { recovered: ends.ends, ..Fence::default() }
+    }
+
+    /// A group was told to go on at a position.
+    pub fn tell(&mut self, group: &str, topic: &str, queue: u32, position: u64) {
+        if self.recovered.is_none() {
+            return;
+        }
+        match self.told.get_mut(group) {
+            Some(positions) => put(positions, topic, queue, position),
+            None => put(self.told.entry(group.into()).or_default(), topic, queue, position),
+        }
+    }
+
+    /// A caller that named no group was told a position.
+    pub fn tell_anybody(&mut self, topic: &str, queue: u32, position: u64) {
+        if self.recovered.is_some() {
+            put(&mut self.asked, topic, queue, position);
+        }
+    }
+
+    /// Where the queue ended when the store was recovered, if the position that a group names is from before that.
+    pub fn stale(&self, group: &str, topic: &str, queue: u32, position: u64) -> Option<u64> {
+        let end = find(self.recovered.as_ref()?, topic, queue);
+        let told = self.told.get(group).map_or(0, |positions| find(positions, topic, queue));
+        let known = end.max(told).max(find(&self.asked, topic, queue));
+        (position > known).then_some(end)
+    }
+
+    /// Forgets a topic: it begins again at 0.
+    pub fn remove_topic(&mut self, topic: &str) {
+        self.recovered.iter_mut().chain(self.told.values_mut()).chain([&mut self.asked]).for_each(|positions| {
+            positions.remove(topic);
+        });
+    }
+
+    /// Forgets a group.
+    pub fn remove_group(&mut self, group: &str) {
+        self.told.remove(group);
+    }
+}
+
+fn find(positions: &Positions, topic: &str, queue: u32) -> u64 {
+    positions.get(topic).and_then(|queues| queues.get(&queue)).copied().unwrap_or(0)
+}
+
+/// Keeps the higher position, without allocating when the topic is known.
+fn put(positions: &mut Positions, topic: &str, queue: u32, position: u64) {
+    let queues = match positions.get_mut(topic) {
+        Some(queues) => queues,
+        None => positions.entry(topic.into()).or_default(),
+    };
+    let highest = queues.entry(queue).or_default();
+    *highest = position.max(*highest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_cut(before: RecoveredEnds, boot: &str, ends: &[(&'static str, u32, Range<u64>)]) -> RecoveredEnds {
+        before.follow(boot, false, ends.iter().cloned())
+    }
+
+    fn raised() -> Fence {
+        Fence::new(after_cut(RecoveredEnds::default(), "b", &[("T", 0, 0..80), ("T", 1, 5..5)]))
+    }
+
+    #[test]
+    fn ends_go_down_from_cut_to_cut_until_a_clean_stop() {
+        let end = |ends: &RecoveredEnds, topic, queue| ends.ends.as_ref().map(|ends| find(ends, topic, queue));
+        let first = after_cut(RecoveredEnds::default(), "1", &[("T", 0, 0..80)]);
+        assert_eq!(end(&first, "T", 0), Some(80));
+        let second = after_cut(first.clone(), "2", &[("T", 0, 0..120), ("U", 0, 0..9)]);
+        assert_eq!(end(&second, "T", 0), Some(80), "who was silent all the time may stand at 100 since before");
+        assert_eq!(end(&second, "U", 0), Some(0), "it was not there at the first cut");
+        let killed = after_cut(second.clone(), "2", &[("T", 0, 0..130)]);
+        assert_eq!(killed, second, "a process that died alone lost nothing");
+        assert_eq!(second.follow("2", true, [].into_iter()).ends, None);
+        let fresh = RecoveredEnds::default().follow("1", true, [].into_iter());
+        assert_eq!(after_cut(fresh, "1", &[("T", 0, 0..80)]).ends, None, "killed before any power cut");
+    }
+
+    #[test]
+    fn only_what_this_life_handed_out_lies_beyond_what_was_recovered() {
+        let mut fence = raised();
+        assert_eq!(fence.stale("g", "T", 0, 80), None, "all of it was recovered");
+        assert_eq!(fence.stale("g", "T", 0, 100), Some(80));
+        fence.tell("g", "T", 0, 90);
+        assert_eq!((fence.stale("g", "T", 0, 90), fence.stale("g", "T", 0, 91)), (None, Some(80)));
+        assert_eq!(fence.stale("h", "T", 0, 90), Some(80), "another group was not told");
+        fence.tell("g", "T", 0, 85);
+        assert_eq!(fence.stale("g", "T", 0, 90), None, "who goes back does not forget");
+    }
+
+    #[test]
+    fn the_end_of_a_queue_is_told_to_everybody() {
+        let mut fence = raised();
+        fence.tell_anybody("T", 0, 95);
+        assert_eq!((fence.stale("g", "T", 0, 95), fence.stale("g", "T", 0, 96)), (None, Some(80)));
+    }
+
+    #[test]
+    fn a_queue_that_was_lost_whole_ended_at_its_beginning() {
+        assert_eq!(raised().stale("g", "U", 3, 1), Some(0));
+        assert_eq!(raised().stale("g", "T", 1, 6), Some(5));
+    }
+
+    #[test]
+    fn without_a_power_cut_every_position_counts() {
+        let mut fence = Fence::default();
+        fence.tell("g", "T", 0, 1);
+        fence.tell_anybody("T", 0, 1);
+        assert_eq!(fence.stale("g", "T", 0, 1_000), None);
+        assert!(fence.told.is_empty() && fence.asked.is_empty(), "nothing is kept for nothing");
+    }
+
+    #[test]
+    fn a_topic_that_was_deleted_begins_anew() {
+        let mut fence = raised();
+        fence.tell("g", "T", 0, 100);
+        fence.remove_topic("T");
+        assert_eq!(fence.stale("g", "T", 0, 100), Some(0));
+    }
+}
