@@ -3,19 +3,22 @@
 //! A power cut takes the unsynced tail of a queue, and its positions are given out again. Whoever had read the tail comes back with
 //! a position beyond it, which now lies in the middle, or soon will, of messages that he has never seen; the protocol carries
 //! nothing that would tell. A Java broker lets him go on there, and he misses them. But every position beyond the recovered end
-//! that this life of the broker did not hand out may be from before, and that can be known.
+//! that this life of the broker did not hand out, to the reader that names it, may be from before, and that can be known. (To its
+//! group is not enough: while the reader was away, another member may have come by and been told more.)
 //!
 //! A reader may be silent for longer than a life, so the ends are kept in a file and only go down, until a clean stop. A process
 //! that died without its machine has lost nothing: the file names the run of the operating system.
 //!
-//! Invariant: after a power cut a position counts only if it lies within what was recovered or this life handed it out, to the
-//! group that names it or to everybody.
+//! Invariant: after a power cut a position counts only if it lies within what was recovered or this life handed it out to the
+//! reader that names it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::node::ConnId;
 
 /// A position for each queue of each topic.
 type Positions = BTreeMap<Arc<str>, BTreeMap<u32, u64>>;
@@ -56,15 +59,38 @@ impl RecoveredEnds {
     }
 }
 
+/// Readers whose positions are remembered. Who is forgotten reads again what it had not committed.
+const READERS_MAX: usize = 16 * 1024;
+
+/// Somebody who was told a position.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Conn(ConnId),
+    Client(Arc<str>),
+}
+
+/// Somebody who names a position.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Its id, when its heartbeat has come over this connection.
+    pub client_id: Option<Arc<str>>,
+}
+
+impl Reader {
+    fn who(&self) -> Who {
+        self.client_id.clone().map_or(Who::Conn(self.conn), Who::Client)
+    }
+}
+
 /// What this life of a broker knows of positions. Empty and idle when no power cut came before.
 #[derive(Debug, Default)]
 pub struct Fence {
     /// See [`RecoveredEnds::ends`].
     recovered: Option<Positions>,
-    /// The highest position that each group was told.
-    told: BTreeMap<Arc<str>, Positions>,
-    /// The highest position that was told to a caller without a group.
-    asked: Positions,
+    /// The highest position that a reader was told, by group; the group is empty for answers that concern none.
+    told: BTreeMap<(Who, Arc<str>), Positions>,
 }
 
 impl Fence {
@@ -73,42 +99,56 @@ impl Fence {
         Fence { recovered: ends.ends, ..Fence::default() }
     }
 
-    /// A group was told to go on at a position.
-    pub fn tell(&mut self, group: &str, topic: &str, queue: u32, position: u64) {
+    /// Whether there is anything to guard.
+    pub fn is_up(&self) -> bool {
+        self.recovered.is_some()
+    }
+
+    /// A reader was told a position, as a member of a group or of none (`""`).
+    pub fn tell(&mut self, reader: &Reader, group: &str, topic: &str, queue: u32, position: u64) {
         if self.recovered.is_none() {
             return;
         }
-        match self.told.get_mut(group) {
-            Some(positions) => put(positions, topic, queue, position),
-            None => put(self.told.entry(group.into()).or_default(), topic, queue, position),
+        let key = (reader.who(), Arc::from(group));
+        if !self.told.contains_key(&key) && self.told.len() >= READERS_MAX {
+            self.told.pop_first();
         }
+        put(self.told.entry(key).or_default(), topic, queue, position);
     }
 
-    /// A caller that named no group was told a position.
-    pub fn tell_anybody(&mut self, topic: &str, queue: u32, position: u64) {
-        if self.recovered.is_some() {
-            put(&mut self.asked, topic, queue, position);
-        }
-    }
-
-    /// Where the queue ended when the store was recovered, if the position that a group names is from before that.
-    pub fn stale(&self, group: &str, topic: &str, queue: u32, position: u64) -> Option<u64> {
+    /// Where the queue ended when the store was recovered, if the position that a reader names may be from before that.
+    pub fn stale(&self, reader: &Reader, group: &str, topic: &str, queue: u32, position: u64) -> Option<u64> {
         let end = find(self.recovered.as_ref()?, topic, queue);
-        let told = self.told.get(group).map_or(0, |positions| find(positions, topic, queue));
-        let known = end.max(told).max(find(&self.asked, topic, queue));
-        (position > known).then_some(end)
+        if position <= end {
+            return None;
+        }
+        let known = [(Who::Conn(reader.conn), group), (Who::Conn(reader.conn), ""), (reader.who(), group)]
+            .into_iter()
+            .any(|(who, group)| {
+                let told = self.told.get(&(who, Arc::from(group)));
+                told.is_some_and(|positions| position <= find(positions, topic, queue))
+            });
+        (!known).then_some(end)
+    }
+
+    /// A connection is gone.
+    pub fn closed(&mut self, conn: ConnId) {
+        if !self.told.is_empty() {
+            self.told.retain(|(who, _), _| *who != Who::Conn(conn));
+        }
     }
 
     /// Forgets a topic: it begins again at 0.
     pub fn remove_topic(&mut self, topic: &str) {
-        self.recovered.iter_mut().chain(self.told.values_mut()).chain([&mut self.asked]).for_each(|positions| {
+        self.recovered.iter_mut().chain(self.told.values_mut()).for_each(|positions| {
             positions.remove(topic);
         });
     }
 
-    /// Forgets a group.
-    pub fn remove_group(&mut self, group: &str) {
-        self.told.remove(group);
+    /// Panics when more is kept than allowed.
+    pub fn invariants(&self) {
+        assert!(self.told.len() <= READERS_MAX, "the readers that are remembered are bounded");
+        assert!(self.recovered.is_some() || self.told.is_empty(), "nothing is kept for nothing");
     }
 }
 
@@ -153,45 +193,59 @@ mod tests {
         assert_eq!(after_cut(fresh, "1", &[("T", 0, 0..80)]).ends, None, "killed before any power cut");
     }
 
-    #[test]
-    fn only_what_this_life_handed_out_lies_beyond_what_was_recovered() {
-        let mut fence = raised();
-        assert_eq!(fence.stale("g", "T", 0, 80), None, "all of it was recovered");
-        assert_eq!(fence.stale("g", "T", 0, 100), Some(80));
-        fence.tell("g", "T", 0, 90);
-        assert_eq!((fence.stale("g", "T", 0, 90), fence.stale("g", "T", 0, 91)), (None, Some(80)));
-        assert_eq!(fence.stale("h", "T", 0, 90), Some(80), "another group was not told");
-        fence.tell("g", "T", 0, 85);
-        assert_eq!(fence.stale("g", "T", 0, 90), None, "who goes back does not forget");
+    fn reader(conn: u64, client: Option<&str>) -> Reader {
+        Reader { conn: ConnId(conn), client_id: client.map(Arc::from) }
     }
 
     #[test]
-    fn the_end_of_a_queue_is_told_to_everybody() {
+    fn only_what_this_life_handed_out_lies_beyond_what_was_recovered() {
+        let (mut fence, c) = (raised(), reader(1, Some("c")));
+        assert_eq!(fence.stale(&c, "g", "T", 0, 80), None, "all of it was recovered");
+        assert_eq!(fence.stale(&c, "g", "T", 0, 100), Some(80));
+        fence.tell(&c, "g", "T", 0, 90);
+        assert_eq!((fence.stale(&c, "g", "T", 0, 90), fence.stale(&c, "g", "T", 0, 91)), (None, Some(80)));
+        assert_eq!(fence.stale(&c, "h", "T", 0, 90), Some(80), "in another group it was not told");
+        assert_eq!(fence.stale(&reader(2, Some("d")), "g", "T", 0, 90), Some(80), "nor was another member");
+        assert_eq!(
+            fence.stale(&reader(3, Some("c")), "g", "T", 0, 90),
+            None,
+            "it may come back over another connection"
+        );
+        fence.tell(&c, "g", "T", 0, 85);
+        assert_eq!(fence.stale(&c, "g", "T", 0, 90), None, "who goes back does not forget");
+    }
+
+    #[test]
+    fn a_reader_is_known_by_its_connection_until_it_says_who_it_is() {
         let mut fence = raised();
-        fence.tell_anybody("T", 0, 95);
-        assert_eq!((fence.stale("g", "T", 0, 95), fence.stale("g", "T", 0, 96)), (None, Some(80)));
+        fence.tell(&reader(1, None), "", "T", 0, 95);
+        for client in [None, Some("c")] {
+            assert_eq!(fence.stale(&reader(1, client), "g", "T", 0, 95), None, "it asked for the end of the queue");
+        }
+        fence.closed(ConnId(1));
+        assert_eq!(fence.stale(&reader(1, Some("c")), "g", "T", 0, 95), Some(80));
     }
 
     #[test]
     fn a_queue_that_was_lost_whole_ended_at_its_beginning() {
-        assert_eq!(raised().stale("g", "U", 3, 1), Some(0));
-        assert_eq!(raised().stale("g", "T", 1, 6), Some(5));
+        let c = reader(1, None);
+        assert_eq!(raised().stale(&c, "g", "U", 3, 1), Some(0));
+        assert_eq!(raised().stale(&c, "g", "T", 1, 6), Some(5));
     }
 
     #[test]
     fn without_a_power_cut_every_position_counts() {
-        let mut fence = Fence::default();
-        fence.tell("g", "T", 0, 1);
-        fence.tell_anybody("T", 0, 1);
-        assert_eq!(fence.stale("g", "T", 0, 1_000), None);
-        assert!(fence.told.is_empty() && fence.asked.is_empty(), "nothing is kept for nothing");
+        let (mut fence, c) = (Fence::default(), reader(1, None));
+        fence.tell(&c, "g", "T", 0, 1);
+        assert_eq!(fence.stale(&c, "g", "T", 0, 1_000), None);
+        fence.invariants();
     }
 
     #[test]
     fn a_topic_that_was_deleted_begins_anew() {
-        let mut fence = raised();
-        fence.tell("g", "T", 0, 100);
+        let (mut fence, c) = (raised(), reader(1, None));
+        fence.tell(&c, "g", "T", 0, 100);
         fence.remove_topic("T");
-        assert_eq!(fence.stale("g", "T", 0, 100), Some(0));
+        assert_eq!(fence.stale(&c, "g", "T", 0, 100), Some(0));
     }
 }

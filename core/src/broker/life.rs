@@ -290,6 +290,7 @@ impl Broker {
     pub(super) fn on_closed(&mut self, conn: ConnId, cx: &mut Cx<'_, BrokerEvent>) {
         self.conns.remove(&conn);
         self.hold.closed(conn);
+        self.fence.closed(conn);
         self.forget_client(conn, cx.out);
         self.forwarded_closed(conn, cx);
         for (tag, error) in self.calls.closed(conn) {

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,7 +56,7 @@ pub use config::{BrokerConfig, PropertyError};
 
 use clients::Clients;
 use dispatch::Fault;
-use fence::{Fence, RecoveredEnds};
+use fence::{Fence, Reader, RecoveredEnds};
 use groups::Groups;
 use hold::PullHold;
 use life::{Alarms, Phase};
@@ -225,6 +226,11 @@ impl Broker {
     fn peer_of(&self, conn: ConnId) -> SocketAddr {
         self.conns.get(&conn).map_or(self.store_host, |peer| peer.addr)
     }
+    /// Who names a position on a connection, or is told one there.
+    fn reader(&self, conn: ConnId, group: &str) -> Reader {
+        let member = self.clients.consumers(group).and_then(|group| group.members.get(&conn));
+        Reader { conn, client_id: member.map(|member| Arc::clone(&member.client_id)) }
+    }
     fn is_fast_port(&self, conn: ConnId) -> bool {
         self.conns.get(&conn).is_some_and(|peer| peer.fast)
     }
@@ -327,6 +333,7 @@ impl Node for Broker {
     fn invariants(&self) {
         self.topics.invariants();
         self.offsets.invariants();
+        self.fence.invariants();
         self.clients.invariants();
         self.hold.invariants();
         self.pending.invariants();

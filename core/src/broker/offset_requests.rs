@@ -21,7 +21,7 @@ impl Broker {
         let (group, topic, queue) = (&header.consumer_group, &header.topic, header.queue_id);
         if let Some(offset) = self.offsets.committed(group, topic, queue) {
             if let (Ok(queue), Ok(offset)) = (u32::try_from(queue), u64::try_from(offset)) {
-                self.fence.tell(group, topic, queue, offset);
+                self.note_told(caller, group, topic, queue, offset);
             }
             return Ok(self.answer_offset(caller, offset).into());
         }
@@ -52,24 +52,40 @@ impl Broker {
             let text = format!("queueId[{}] of topic {} is illegal", header.queue_id, config.topic_name);
             return Err(Fault::new(response::INVALID_PARAMETER, text));
         }
-        match self.commit(group, topic, header.queue_id, header.commit_offset) {
+        match self.commit(caller, group, topic, header.queue_id, header.commit_offset) {
             Commit::Stored => Ok(caller.success().into()),
             Commit::ResetPending => Ok(caller.success().with_remark("Offset has been previously reset").into()),
             Commit::Stale => Ok(caller.success().with_remark("Offset is from before the store was recovered").into()),
         }
     }
 
-    /// Keeps how far a group has consumed a queue, unless the position is from before an unclean stop.
-    pub(super) fn commit(&mut self, group: &str, topic: &str, queue: i32, offset: i64) -> Commit {
-        let stale = match (u32::try_from(queue), u64::try_from(offset)) {
-            (Ok(queue), Ok(offset)) => self.fence.stale(group, topic, queue, offset).is_some(),
-            _ => false,
-        };
-        if stale {
-            sometimes!("commit from before an unclean stop ignored");
+    /// Keeps how far a group has consumed a queue, unless the position is from before a power cut.
+    pub(super) fn commit(&mut self, caller: &Caller, group: &str, topic: &str, queue: i32, offset: i64) -> Commit {
+        if self.stale(caller, group, topic, queue, offset).is_some() {
+            sometimes!("commit from before a power cut ignored");
             return Commit::Stale;
         }
         self.offsets.commit(group, topic, queue, offset)
+    }
+
+    /// Where a queue ended when the store was recovered, if a position on it may be from before that (see [`super::fence`]).
+    pub(super) fn stale(&self, caller: &Caller, group: &str, topic: &str, queue: i32, offset: i64) -> Option<u64> {
+        if !self.fence.is_up() {
+            return None;
+        }
+        let (number, position) = (u32::try_from(queue).ok()?, u64::try_from(offset).ok()?);
+        let end = self.fence.stale(&self.reader(caller.conn, group), group, topic, number, position)?;
+        // What the group has committed since, it has consumed, whoever did.
+        let consumed = self.offsets.committed(group, topic, queue).is_some_and(|committed| offset <= committed);
+        (!consumed).then_some(end)
+    }
+
+    /// Remembers that a caller was told a position; without a group when the answer concerns none.
+    pub(super) fn note_told(&mut self, caller: &Caller, group: &str, topic: &str, queue: u32, position: u64) {
+        if self.fence.is_up() {
+            let reader = self.reader(caller.conn, group);
+            self.fence.tell(&reader, group, topic, queue, position);
+        }
     }
 
     pub(super) fn on_search_offset(&mut self, caller: &Caller, frame: &Frame, cx: &mut Cx<'_, BrokerEvent>) -> Handled {
@@ -78,7 +94,7 @@ impl Broker {
         let upper = header.boundary_type.as_deref().is_some_and(|text| text.eq_ignore_ascii_case("upper"));
         let offset =
             self.store.offset_by_time(&header.topic, queue, header.timestamp, upper, cx.disk, &mut self.asks)?;
-        self.fence.tell_anybody(&header.topic, queue, offset);
+        self.note_told(caller, "", &header.topic, queue, offset);
         Ok(self.answer_offset(caller, signed(offset)).into())
     }
 
@@ -86,7 +102,7 @@ impl Broker {
         let header = GetMaxOffsetHeader::read(&frame.fields)?;
         let range = self.range_of(&header.topic, header.queue_id);
         if let Ok(queue) = u32::try_from(header.queue_id) {
-            self.fence.tell_anybody(&header.topic, queue, range.end);
+            self.note_told(caller, "", &header.topic, queue, range.end);
         }
         Ok(self.answer_offset(caller, signed(range.end)).into())
     }

@@ -55,31 +55,38 @@ impl Broker {
         let pull = Pull { caller: *caller, header, queue_id, filter };
         let (group, topic, queue) = (&pull.header.consumer_group, &pull.header.topic, pull.header.queue_id);
         if pull.header.sys_flag & FLAG_COMMIT != 0 {
-            self.commit(group, topic, queue, pull.header.commit_offset);
+            self.commit(caller, group, topic, queue, pull.header.commit_offset);
         }
         self.offsets.pulled_to(group, topic, queue, pull.header.queue_offset);
         if let Some(offset) = self.offsets.take_reset(group, topic, queue) {
             return Ok(self.answer_moved(&pull, offset, "OFFSET_RESET").into());
         }
-        if let Some(to) = self.before_the_cut(group, topic, queue_id, pull.header.queue_offset) {
+        if let Some(to) = self.before_the_cut(&pull)? {
             return Ok(self.answer_moved(&pull, to, "OFFSET_FROM_BEFORE_RECOVERY").into());
         }
         let from = pull.header.queue_offset;
         self.run_pull(pull, from, Suspend::Allowed, cx)
     }
 
-    /// Where a group goes on whose position is from before an unclean stop (see [`super::fence`]): at what it has committed, which
+    /// Where a reader goes on whose position is from before a power cut (see [`super::fence`]): at what its group has committed, which
     /// was cut back to what was recovered. What it holds beyond was never seen by it, or is gone.
-    fn before_the_cut(&self, group: &str, topic: &str, queue: u32, position: i64) -> Option<i64> {
-        // Tools look at positions that they were given by a person.
-        let position = u64::try_from(position).ok().filter(|_| !names::is_system_group(group))?;
-        let recovered = self.fence.stale(group, topic, queue, position)?;
-        sometimes!("position from before an unclean stop");
-        if planted!("stale-position-trusted") {
-            return None;
+    fn before_the_cut(&self, pull: &Pull) -> Result<Option<i64>, Fault> {
+        let PullMessageHeader { consumer_group: group, topic, queue_id, queue_offset, .. } = &pull.header;
+        let Some(recovered) = self.stale(&pull.caller, group, topic, *queue_id, *queue_offset) else { return Ok(None) };
+        // Tools look at positions that a person gave them.
+        if names::is_system_group(group) {
+            return Ok(None);
         }
-        let committed = i32::try_from(queue).ok().and_then(|queue| self.offsets.committed(group, topic, queue));
-        Some(committed.unwrap_or(i64::try_from(recovered).expect("queue offsets are far below 2^63")))
+        sometimes!("position from before a power cut");
+        if planted!("stale-position-trusted") {
+            return Ok(None);
+        }
+        // A member that is back over a new connection says first who it is.
+        if pull.header.sys_flag & FLAG_SUBSCRIPTION == 0 && self.reader(pull.caller.conn, group).client_id.is_none() {
+            return Err(missing("group info"));
+        }
+        let committed = self.offsets.committed(group, topic, *queue_id);
+        Ok(Some(committed.unwrap_or(i64::try_from(recovered).expect("queue offsets are far below 2^63"))))
     }
 
     /// The checks in Java's order. Returns the queue.
@@ -142,8 +149,6 @@ impl Broker {
             let filter = TagFilter::parse(header.expression_type.as_deref(), header.subscription.as_deref());
             return filter.map_err(refused);
         }
-        let missing =
-            |what| Fault::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist\n{FAQ}"));
         let group = self.clients.consumers(&header.consumer_group).ok_or_else(|| missing("group info"))?;
         let config = self.groups.get(&header.consumer_group).map(|group| &group.config);
         if group.is_broadcasting() && config.is_some_and(|config| !config.consume_broadcast_enable) {
@@ -312,7 +317,7 @@ impl Broker {
     }
 
     fn pull_frame(&mut self, pull: &Pull, code: i32, next: u64, min: u64, max: u64) -> Frame {
-        self.fence.tell(&pull.header.consumer_group, &pull.header.topic, pull.queue_id, next);
+        self.note_told(&pull.caller, &pull.header.consumer_group, &pull.header.topic, pull.queue_id, next);
         let mut frame = pull.caller.answer(code);
         let fields = &mut frame.fields;
         *fields = crate::wire::Fields::with_capacity(128);
@@ -355,6 +360,11 @@ impl Broker {
         }
         self.groups.get(name).map(|group| &group.config)
     }
+}
+
+/// The broker does not know enough about a consumer yet.
+fn missing(what: &str) -> Fault {
+    Fault::new(response::SUBSCRIPTION_NOT_EXIST, format!("the consumer's {what} not exist\n{FAQ}"))
 }
 
 /// Response code for what the store found.

@@ -67,7 +67,6 @@ impl Broker {
         self.groups.remove(&header.group_name, cx.now.wall_ms);
         if header.clean_offset {
             self.offsets.remove_group(&header.group_name);
-            self.fence.remove_group(&header.group_name);
             self.files.offsets.want(self.offsets.version());
         }
         self.confirm_when_saved(Kept::Groups, caller, caller.success())

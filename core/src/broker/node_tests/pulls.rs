@@ -144,7 +144,7 @@ fn an_answer_is_bounded_in_memory_and_more_so_on_disk() {
 }
 
 #[test]
-fn a_position_from_before_an_unclean_stop_is_moved_back() {
+fn a_position_from_before_a_power_cut_is_moved_back() {
     let mut world = World::new(config());
     let conn = world.connect(1);
     for _ in 0..3 {
@@ -169,7 +169,11 @@ fn a_position_from_before_an_unclean_stop_is_moved_back() {
     assert_eq!(moved(&mut world, 5, 4), (0, "6".into()), "now it was told");
     let max = world.ask(conn, frame(request::GET_MAX_OFFSET, &[("topic", "T"), ("queueId", "0")]));
     assert_eq!(field(&max, "offset"), "6");
-    assert_eq!(world.ask(conn, pull_as("other", "T", 0, 5, 4, "*")).code, 0, "everybody was told the end of the queue");
+    let member = world.connect(2);
+    assert_eq!(world.ask(member, pull_as("other", "T", 0, 5, 0, "*")).code, 24, "a member says first who it is");
+    world.ask(member, beat("c", "other", "T"));
+    assert_eq!(world.ask(member, pull_as("other", "T", 0, 5, 0, "*")).code, 21);
+    assert_eq!(world.ask(conn, pull_as("other", "T", 0, 5, 4, "*")).code, 0, "it was told the end of the queue");
 }
 
 #[test]
