@@ -160,12 +160,13 @@ fn workloads(spec: &Spec, seed: u64, config: &mut Config, actions: &mut Vec<Acti
     end
 }
 
-/// Which modes this seed uses at all, with their weights: each but the first may be out of play.
+/// Which modes this seed uses at all, with their weights. Something is acknowledged in every run, where the file allows it.
 fn modes_in_play(dice: &mut Dice, load: &WorkloadSpec) -> Vec<(String, u64)> {
     let all: Vec<(String, u64)> =
         load.modes.iter().map(|(m, w)| (m.clone(), u64::from(*w))).filter(|(_, w)| *w > 0).collect();
     let some: Vec<(String, u64)> = all.iter().filter(|_| dice.below(4) > 0).cloned().collect();
-    match (some.is_empty(), all.is_empty()) {
+    let silent = some.iter().all(|(mode, _)| mode == "oneway");
+    match (silent, all.is_empty()) {
         (false, _) => some,
         (true, false) => all,
         (true, true) => vec![("sync".into(), 1)],

@@ -1,6 +1,6 @@
 //! Loss: at the end of a drained history every acknowledged message was handled by every audience of its topic.
 //!
-//! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what was acknowledged before
+//! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what left the broker acknowledged before
 //! the cut, is not covered by the durable mark, and has no survivor behind it; and whatever lies on a broker that stays down.
 
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
     }
     let mut covered = false;
     if facts.flush_is_async() {
-        for cut in facts.faults.cuts(queue, message.ended.1, f64::INFINITY) {
+        for cut in facts.faults.cuts(queue, message.invoked.1, f64::INFINITY).filter(|cut| acked_before(message, cut)) {
             if durable(facts, cut, message, queue, offset) {
                 covered = true;
             } else {
@@ -107,6 +107,11 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
         (false, true) => "never-delivered",
         (false, false) => "never-handled",
     })
+}
+
+/// Whether the acknowledgement left the broker before the cut: it was there before, or came while the broker was down.
+fn acked_before(message: &Message, cut: &Fault) -> bool {
+    message.ended.1 <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
 }
 
 /// Whether the image of the cut is known to hold the message.

@@ -221,6 +221,15 @@ fn lost_with_the_power() {
         .replace("3 p1 send 2 T k2\n 4 p1 ok 2 a:0@1\n", "")
         .replace("30 end", "23 p1 send 2 T k2\n 24 p1 ok 2 a:0@1\n 30 end");
     assert_eq!(found_in(asynchronous(), &late), ["lost/never-delivered"]);
+    let under_way = |ack: &str| {
+        let sent = tail("").replace("4 p1 ok 2 a:0@1\n", "").replace("3 p1 send 2", "9 p1 send 2");
+        let (before, after) = (sent.replace("11 fault heal a", &format!("{ack}\n 11 fault heal a")), sent);
+        (before, after.replace("20 c1 has", &format!("{ack}\n 20 c1 has")))
+    };
+    let (down, _) = under_way("10.5 p1 ok 2 a:0@1");
+    assert_eq!(found_in(asynchronous(), &down), [] as [&str; 0], "the acknowledgement left before the power did");
+    let (_, back) = under_way("12 p1 ok 2 a:0@1");
+    assert_eq!(found_in(asynchronous(), &back), ["lost/never-delivered"], "it may be of the life after");
 }
 
 #[test]
