@@ -267,6 +267,73 @@ pub enum What {
         /// For so long.
         for_ms: u64,
     },
+    /// The next syncs of a node's disk fail; what they cover counts as clean from then on and is not durable. At the end a broker that
+    /// lost a sync so is started anew, as an operator would.
+    SyncError {
+        /// The node.
+        node: String,
+        /// How many syncs.
+        count: u32,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// The disk of a node is full.
+    DiskFull {
+        /// The node.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// The wall clock of a node runs fast or slow.
+    ClockDrift {
+        /// The node.
+        node: String,
+        /// By so many parts in a million; -1,000,000 stands still.
+        ppm: i64,
+        /// For so long; then it goes on at the right speed from where it is.
+        for_ms: u64,
+    },
+    /// Whatever a node does takes longer.
+    SlowCpu {
+        /// The node.
+        node: String,
+        /// Added to each batch on average.
+        extra_us: u64,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// Whatever nodes of one side send to the other takes longer, and back.
+    SlowLink {
+        /// One side.
+        a: Vec<String>,
+        /// The other side.
+        b: Vec<String>,
+        /// Added to each segment.
+        extra_ms: u64,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// Every connection between the sides is reset.
+    Reset {
+        /// One side.
+        a: Vec<String>,
+        /// The other side.
+        b: Vec<String>,
+    },
+    /// Whole requests with one of these codes come late on live connections; what is behind them does not wait.
+    HeartbeatDelay {
+        /// The sender of the requests.
+        from: String,
+        /// The receiver; every one when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        /// Request codes.
+        codes: Codes,
+        /// By so much.
+        extra_ms: u64,
+        /// For so long.
+        for_ms: u64,
+    },
     /// The wall clock of a node jumps.
     ClockStep {
         /// The node.
@@ -290,6 +357,13 @@ impl What {
             What::LostResponse { .. } => "lost-response",
             What::SlowDisk { .. } => "slow-disk",
             What::ClockStep { .. } => "clock-step",
+            What::SyncError { .. } => "sync-error",
+            What::DiskFull { .. } => "disk-full",
+            What::ClockDrift { .. } => "clock-drift",
+            What::SlowCpu { .. } => "slow-cpu",
+            What::SlowLink { .. } => "slow-link",
+            What::Reset { .. } => "reset",
+            What::HeartbeatDelay { .. } => "heartbeat-delay",
             _ => return None,
         })
     }

@@ -5,17 +5,18 @@
 
 use seedmq_reports::{Oracle, RunRecord, Verdict, Violation};
 
-use crate::check::check_stream;
+use crate::check::check;
+use crate::history::History;
 use crate::options::RunOptions;
 use crate::tape::Tape;
 
-/// Judges the history of a record and completes its verdict.
-pub fn judge(tape: &Tape, options: &RunOptions, record: &mut RunRecord) {
+/// Judges the history of a run and completes its record. The record keeps the history where somebody will look at it.
+pub fn judge(tape: &Tape, options: &RunOptions, history: &History, record: &mut RunRecord) {
     let mut all = std::mem::take(&mut record.violations);
     let own =
         all.iter().filter(|v| !matches!(v.oracle, Oracle::Panic | Oracle::Invariant)).cloned().collect::<Vec<_>>();
     all.retain(|v| matches!(v.oracle, Oracle::Panic | Oracle::Invariant));
-    all.extend(histories(record, options));
+    all.extend(histories(history, options));
     all.extend(own);
     all.extend(if options.until_ms.is_none() && all.is_empty() { emptiness(tape, record) } else { None });
     if record.verdict == Verdict::Red {
@@ -23,26 +24,17 @@ pub fn judge(tape: &Tape, options: &RunOptions, record: &mut RunRecord) {
     }
     (record.oracle, record.signature) = (None, None);
     all.into_iter().for_each(|v| record.object(v));
+    if options.timeline || record.verdict != Verdict::Green {
+        record.history = history.to_lines();
+    }
 }
 
 /// What the checkers find in the history.
-fn histories(record: &RunRecord, options: &RunOptions) -> Vec<Violation> {
-    if record.history.is_empty() {
-        return Vec::new();
-    }
+fn histories(history: &History, options: &RunOptions) -> Vec<Violation> {
     let cut = options.until_ms.is_some();
-    match check_stream(record.history.join("\n").as_bytes()) {
-        Ok(mut judgement) => {
-            judgement.quote(|line| record.history.get(usize::try_from(line).ok()?.checked_sub(1)?).cloned());
-            judgement.violations.retain(|v| !(cut && v.oracle == Oracle::Lost));
-            judgement.violations
-        }
-        Err(error) => vec![simple(
-            Oracle::Invariant,
-            "unreadable-history",
-            format!("the history of the run cannot be read: {error}"),
-        )],
-    }
+    let mut violations = check(history).violations;
+    violations.retain(|v| !(cut && v.oracle == Oracle::Lost));
+    violations
 }
 
 /// A run in which nothing happened proves nothing.
@@ -82,30 +74,36 @@ mod tests {
         Tape { header, actions: vec![] }
     }
 
-    fn lines(text: &str) -> Vec<String> {
-        text.lines().map(|l| l.trim().to_string()).collect()
+    fn history(text: &str) -> History {
+        let (header, mut reader) = crate::history::Reader::new(text.as_bytes()).unwrap();
+        let mut records = Vec::new();
+        while let Some((_, record, _)) = reader.next().unwrap() {
+            records.push(record);
+        }
+        History { header, records }
     }
 
     #[test]
     fn a_run_without_deliveries_is_red() {
         let mut record = RunRecord { acked: 5, ..RunRecord::default() };
-        judge(&tape(), &RunOptions::default(), &mut record);
+        judge(&tape(), &RunOptions::default(), &History::default(), &mut record);
         assert_eq!(record.signature.as_deref(), Some("convergence/too-few-delivered/cluster/-"));
         let mut record = RunRecord { acked: 5, delivered: 5, ..RunRecord::default() };
-        judge(&tape(), &RunOptions::default(), &mut record);
+        judge(&tape(), &RunOptions::default(), &History::default(), &mut record);
         assert_eq!(record.verdict, Verdict::Green);
+        assert!(record.history.is_empty(), "nobody looks at what was green");
     }
 
     #[test]
     fn a_panic_comes_before_what_clients_saw_and_that_before_white_boxes() {
-        let history = lines(
+        let history = history(
             r#"{"history":1}
             {"t":1,"client":"c","op":"deliver","type":"invoke","call":1,"group":"g","topic":"T","queue":0,"offset":0,"key":"x"}"#,
         );
-        let mut record = RunRecord { acked: 5, delivered: 5, history, ..RunRecord::default() };
+        let mut record = RunRecord { acked: 5, delivered: 5, ..RunRecord::default() };
         record.object(simple(Oracle::Dense, "hole", "a hole".into()));
         record.object(simple(Oracle::Panic, "panic", "a panic".into()));
-        judge(&tape(), &RunOptions::default(), &mut record);
+        judge(&tape(), &RunOptions::default(), &history, &mut record);
         let found: Vec<Oracle> = record.violations.iter().map(|v| v.oracle).collect();
         assert_eq!(found, [Oracle::Panic, Oracle::Phantom, Oracle::Dense]);
         assert_eq!((record.verdict, record.oracle), (Verdict::Red, Some(Oracle::Panic)));

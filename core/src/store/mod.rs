@@ -22,6 +22,7 @@ mod read;
 mod recovery;
 mod retention;
 mod warm;
+mod zeros;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

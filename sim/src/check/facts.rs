@@ -9,6 +9,19 @@ use super::faults::{Fault, Faults};
 use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
 
+/// Faults that leave a server up and may still hide it, or keep it from taking messages, for a while.
+const TROUBLES: [&str; 9] = [
+    "pause",
+    "partition",
+    "heartbeat-loss",
+    "heartbeat-delay",
+    "slow-cpu",
+    "slow-link",
+    "reset",
+    "sync-error",
+    "disk-full",
+];
+
 /// An interned text.
 pub type Name = u32;
 /// A queue of a topic.
@@ -210,7 +223,7 @@ impl Facts {
 
     /// Whether the list of a topic's queues may have changed for a producer: a server was down, paused or cut off.
     pub fn routes_may_change(&self, from: f64, to: f64) -> bool {
-        let kinds = |f: &Fault| f.is_down() || matches!(f.kind.as_str(), "pause" | "partition" | "heartbeat-loss");
+        let kinds = |f: &Fault| f.is_down() || TROUBLES.contains(&f.kind.as_str());
         let client =
             |target: &String| self.by_name.get(target.as_str()).is_some_and(|name| self.clients.contains(name));
         self.faults.during(from, to).any(|f| kinds(f) && (f.targets.is_empty() || !f.targets.iter().all(client)))

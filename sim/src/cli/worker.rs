@@ -42,10 +42,10 @@ pub fn serve() -> Exit {
         Err(error) => return super::refuse(format!("a tape is expected after the job: {error}")),
     };
     let options = RunOptions { timeline: job.timeline, log: job.log, until_ms: job.until_ms };
-    let mut record = cluster::run(&tape, &options);
+    let (mut record, history) = cluster::run(&tape, &options);
     record.scenario.clone_from(&tape.header.scenario);
     record.seed = tape.header.seed;
-    verdict::judge(&tape, &options, &mut record);
+    verdict::judge(&tape, &options, &history, &mut record);
     record.cpu_ms = cpu_ms();
     println!("{}", serde_json::to_string(&record).expect("a record has only string keys"));
     Exit::Green

@@ -21,6 +21,8 @@ use crate::tape::{Action, What};
 use crate::world::{Death, HostId};
 
 const MS: u64 = 1_000_000;
+/// How long an operator takes to start a broker anew whose disk had failed, milliseconds.
+const OPERATOR_MS: u64 = 1_000;
 
 /// Performs the action with this index.
 pub(super) fn act(scene: &Rc<Scene>, index: usize) {
@@ -41,10 +43,52 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             scene.world.step_clock(host(node), *by_ms);
             scene.fault("clock-step", host(node), node, None);
         }
-        What::LostResponse { from, to, code } => filter(scene, action, (from, to.as_deref()), &[*code], true),
+        What::LostResponse { from, to, code } => filter(scene, action, (from, to.as_deref()), &[*code], None),
         What::HeartbeatLoss { from, to, codes, for_ms } => {
-            filter(scene, action, (from, to.as_deref()), codes, false);
+            filter(scene, action, (from, to.as_deref()), codes, Some(FilterEffect::Drop));
             begin(scene, index, *for_ms);
+        }
+        What::HeartbeatDelay { from, to, codes, extra_ms, for_ms } => {
+            filter(scene, action, (from, to.as_deref()), codes, Some(FilterEffect::Delay(extra_ms * MS)));
+            begin(scene, index, *for_ms);
+        }
+        What::ClockDrift { node, ppm, for_ms } => {
+            scene.world.drift_clock(host(node), *ppm);
+            scene.fault("clock-drift", host(node), node, None);
+            begin(scene, index, *for_ms);
+        }
+        What::SlowCpu { node, extra_us, for_ms } => {
+            scene.world.slow_cpu(host(node), extra_us * 1_000);
+            scene.fault("slow-cpu", host(node), node, None);
+            begin(scene, index, *for_ms);
+        }
+        What::SlowLink { a, b, extra_ms, for_ms } => {
+            let by_us = i64::try_from(extra_ms * 1_000).expect("a delay is far below an age");
+            links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
+            scene.fault("slow-link", host(&a[0]), &sides(a, b), None);
+            begin(scene, index, *for_ms);
+        }
+        What::Reset { a, b } => {
+            let mut cut = 0;
+            links(scene, a, b, true, |from, to| cut += scene.world.reset_between(from, to));
+            if cut > 0 {
+                scene.fault("reset", host(&a[0]), &sides(a, b), None);
+                scene.heal("heal", host(&a[0]), &sides(a, b));
+            }
+        }
+        What::SyncError { node, count, for_ms } => {
+            if let Some(disk) = scene.disks.get(&host(node)) {
+                disk.fail_syncs(*count);
+                scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_syncs)));
+                begin(scene, index, *for_ms);
+            }
+        }
+        What::DiskFull { node, for_ms } => {
+            if let Some(disk) = scene.disks.get(&host(node)) {
+                disk.fill(true);
+                scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().no_room)));
+                begin(scene, index, *for_ms);
+            }
         }
         What::Pause { node, for_ms } => {
             if scene.world.is_up(host(node)) {
@@ -82,7 +126,7 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
     let action = &tape.actions[index];
     let host = |name: &str| scene.cast.host(name);
     match &action.what {
-        What::HeartbeatLoss { from, to, .. } => {
+        What::HeartbeatLoss { from, to, .. } | What::HeartbeatDelay { from, to, .. } => {
             scene.world.remove_filter(action.id);
             scene.heal("heal", host(from), &pair(from, to.as_deref()));
         }
@@ -97,6 +141,35 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
         What::SlowDisk { node, .. } => {
             scene.disks[&host(node)].slow_down(0);
             scene.heal("heal", host(node), node);
+        }
+        What::ClockDrift { node, .. } => {
+            scene.world.drift_clock(host(node), 0);
+            scene.heal("heal", host(node), node);
+        }
+        What::SlowCpu { node, .. } => {
+            scene.world.slow_cpu(host(node), 0);
+            scene.heal("heal", host(node), node);
+        }
+        What::SlowLink { a, b, extra_ms, .. } => {
+            let by_us = -i64::try_from(extra_ms * 1_000).expect("a delay is far below an age");
+            links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
+            scene.heal("heal", host(&a[0]), &sides(a, b));
+        }
+        What::SyncError { node, .. } => {
+            disk_errors(scene);
+            scene.disks[&host(node)].fail_syncs(0);
+            let hit = scene.seen(|seen| seen.disk_errors.remove(&index)).is_none();
+            if hit {
+                scene.heal("heal", host(node), node);
+                die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
+            }
+        }
+        What::DiskFull { node, .. } => {
+            disk_errors(scene);
+            scene.disks[&host(node)].fill(false);
+            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
+                scene.heal("heal", host(node), node);
+            }
         }
         _ => unreachable!("only actions with a length are open"),
     }
@@ -128,12 +201,36 @@ fn death(scene: &Scene, action: &Action) -> Death {
     if dice.chance(350_000) { Death::Vanished } else { Death::Killed }
 }
 
-fn filter(scene: &Scene, action: &Action, (from, to): (&str, Option<&str>), codes: &[i32], responses: bool) {
-    let effect = if responses { FilterEffect::Sever } else { FilterEffect::Drop };
+/// Without an effect on requests, the next response is lost with its connection.
+fn filter(
+    scene: &Scene,
+    action: &Action,
+    (from, to): (&str, Option<&str>),
+    codes: &[i32],
+    on_requests: Option<FilterEffect>,
+) {
+    let responses = on_requests.is_none();
+    let effect = on_requests.unwrap_or(FilterEffect::Sever);
     let left = responses.then_some(1);
     let (from_host, to_host) = (scene.cast.host(from), to.map(|to| scene.cast.host(to)));
     let id = action.id;
     scene.world.add_filter(Filter { id, from: from_host, to: to_host, codes: codes.to_vec(), responses, effect, left });
+}
+
+/// Disks that refused something for the first time: their faults took effect.
+pub(super) fn disk_errors(scene: &Scene) {
+    let waiting = scene.seen(|seen| if seen.disk_errors.is_empty() { None } else { Some(seen.disk_errors.clone()) });
+    for (index, (host, before)) in waiting.into_iter().flatten() {
+        let counts = scene.disks[&host].counts();
+        let (kind, now) = match &scene.tape.actions[index].what {
+            What::SyncError { .. } => ("sync-error", counts.failed_syncs),
+            _ => ("disk-full", counts.no_room),
+        };
+        if now > before {
+            scene.seen(|seen| seen.disk_errors.remove(&index));
+            scene.fault(kind, host, scene.cast.name(host), None);
+        }
+    }
 }
 
 /// A filter hit a frame for the first time: its fault took effect.
@@ -142,6 +239,9 @@ pub(super) fn filter_hit(scene: &Scene, id: u64) {
     match &action.what {
         What::HeartbeatLoss { from, to, .. } => {
             scene.fault("heartbeat-loss", scene.cast.host(from), &pair(from, to.as_deref()), None);
+        }
+        What::HeartbeatDelay { from, to, .. } => {
+            scene.fault("heartbeat-delay", scene.cast.host(from), &pair(from, to.as_deref()), None);
         }
         What::LostResponse { from, to, .. } => {
             scene.fault("lost-response", scene.cast.host(from), &pair(from, to.as_deref()), None);

@@ -37,14 +37,14 @@ use crate::world::{HostId, World};
 use context::SimMarks;
 use scene::Scene;
 
-/// Runs a tape. The record holds the history, what the white-box oracles found, and the hash; judging the history is left to
+/// Runs a tape. The record holds what the white-box oracles found, and the hash; judging the history is left to
 /// [`crate::verdict`]. At most one run at a time per thread, and one per process for the marks to be its own.
-pub fn run(tape: &Tape, options: &RunOptions) -> RunRecord {
+pub fn run(tape: &Tape, options: &RunOptions) -> (RunRecord, History) {
     run_under(tape, options, tape.header.seed ^ 0x5eed)
 }
 
 /// The same with a seed of its own for madsim's executor, which must not matter.
-pub fn run_under(tape: &Tape, options: &RunOptions, executor: u64) -> RunRecord {
+pub fn run_under(tape: &Tape, options: &RunOptions, executor: u64) -> (RunRecord, History) {
     let marks = SimMarks::install(tape);
     panics::listen();
     let log = SharedLog::new(Log::new(trace(options)));
@@ -52,11 +52,12 @@ pub fn run_under(tape: &Tape, options: &RunOptions, executor: u64) -> RunRecord 
         crate::world::run(tape.header.seed, executor, |world| play(world, tape.clone(), options.clone(), log.clone()));
     }));
     let mut record = RunRecord::default();
+    let mut history = History { header: history_header(tape), ..History::default() };
     if let Some(scene) = Scene::leave() {
         if ended.is_err() {
             scene.object(panics::violation(&scene));
         }
-        fill(&mut record, &scene, tape);
+        fill(&mut record, &mut history, &scene);
     } else if ended.is_err() {
         record.note = Some("the simulator itself panicked before the cluster was built".to_owned());
         record.verdict = seedmq_reports::Verdict::Crashed;
@@ -64,7 +65,7 @@ pub fn run_under(tape: &Tape, options: &RunOptions, executor: u64) -> RunRecord 
     (record.events, record.hash) = log.result();
     record.marks = marks.reached();
     record.plants = marks.plants();
-    record
+    (record, history)
 }
 
 fn trace(options: &RunOptions) -> Option<Box<dyn Write + Send>> {
@@ -98,15 +99,14 @@ fn finish(scene: &Rc<Scene>) {
     scene.log.record(now, HostId(0), Kind::Final, &scene.world.net_counts());
 }
 
-fn fill(record: &mut RunRecord, scene: &Scene, tape: &Tape) {
-    let header = history_header(tape);
+fn fill(record: &mut RunRecord, history: &mut History, scene: &Scene) {
     scene.seen(|seen| {
         record.virtual_ms = scene.now() / 1_000_000;
         record.faults = std::mem::take(&mut seen.faults);
         (record.acked, record.delivered) = (seen.acked, seen.delivered);
         record.recovery_ms = seen.recovery_ms;
         record.timeline = seen.picture.take();
-        record.history = History { header, records: std::mem::take(&mut seen.history) }.to_lines();
+        history.records = std::mem::take(&mut seen.history);
         std::mem::take(&mut seen.violations).into_iter().for_each(|violation| record.object(violation));
     });
 }

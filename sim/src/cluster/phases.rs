@@ -38,6 +38,7 @@ pub(super) async fn proceed(scene: &Rc<Scene>, until_ns: u64, mut enough: impl F
         for id in scene.world.fresh_hits() {
             act::filter_hit(scene, id);
         }
+        act::disk_errors(scene);
     }
 }
 

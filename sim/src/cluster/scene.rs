@@ -78,6 +78,8 @@ pub(crate) struct Seen {
     pub next_ticket: u64,
     /// Brokers that take requests.
     pub ready: BTreeSet<HostId>,
+    /// Disk faults that have begun and not taken effect, by action: the disk, and what it had refused before.
+    pub disk_errors: BTreeMap<usize, (HostId, u64)>,
     /// Actions that have begun and not ended.
     pub open: BTreeSet<usize>,
     /// Hosts that are stopping to be started again, and after how long.

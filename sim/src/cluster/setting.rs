@@ -21,9 +21,15 @@ pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: 
     let cast = Cast::new(world, config);
     log.name(cast.all().map(|host| cast.name(host).to_owned()).collect());
     world.set_links(links(config, seed));
-    let filtered = |what: &What| matches!(what, What::HeartbeatLoss { .. } | What::LostResponse { .. });
+    let filtered = |what: &What| {
+        matches!(what, What::HeartbeatLoss { .. } | What::HeartbeatDelay { .. } | What::LostResponse { .. })
+    };
     if tape.actions.iter().any(|action| filtered(&action.what)) {
-        world.watch_frames();
+        let answering = tape.actions.iter().filter_map(|action| match &action.what {
+            What::LostResponse { from, .. } => Some(cast.host(from)),
+            _ => None,
+        });
+        world.watch_frames(answering);
     }
     let mut scene = Scene::new(world, tape, cast, cpu(seed), log);
     scene.disks = disks(&scene, config, seed);

@@ -48,11 +48,11 @@ fn send(id: u64, at: u64) -> Action {
 
 /// A run on a thread of its own; one at a time, because the marks belong to the process.
 fn fresh(tape: &Tape, executor: u64) -> RunRecord {
-    logged(tape, executor).0
+    logged(tape, executor).0.0
 }
 
 /// The record of a run and its log as text.
-fn logged(tape: &Tape, executor: u64) -> (RunRecord, String) {
+fn logged(tape: &Tape, executor: u64) -> ((RunRecord, History), String) {
     static ONE: Mutex<()> = Mutex::new(());
     let _guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let tape = tape.clone();
@@ -66,8 +66,8 @@ fn logged(tape: &Tape, executor: u64) -> (RunRecord, String) {
 
 #[test]
 fn a_small_cluster_sends_consumes_and_survives_a_kill() {
-    let mut record = fresh(&small(), 1);
-    crate::verdict::judge(&small(), &RunOptions::default(), &mut record);
+    let ((mut record, history), _) = logged(&small(), 1);
+    crate::verdict::judge(&small(), &RunOptions::default(), &history, &mut record);
     assert_eq!(record.verdict, Verdict::Green, "{:?}", record.violations);
     assert_eq!(record.faults.get("kill"), Some(&1));
     assert_eq!(record.acked, 10);
@@ -81,7 +81,7 @@ fn the_order_of_polling_does_not_reach_a_node() {
         let (again, other) = logged(&small(), executor);
         let differs = log.lines().zip(other.lines()).find(|(a, b)| a != b);
         assert_eq!(differs, None, "the first difference under executor seed {executor}");
-        assert_eq!((&first.hash, first.events), (&again.hash, again.events));
+        assert_eq!((&first.0.hash, first.0.events), (&again.0.hash, again.0.events));
     }
 }
 

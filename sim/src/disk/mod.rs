@@ -61,6 +61,10 @@ pub struct DiskCounts {
     pub written: u64,
     /// Completed syncs.
     pub syncs: u64,
+    /// Syncs that failed, and writes and allocations for which there was no room.
+    pub failed_syncs: u64,
+    /// See there.
+    pub no_room: u64,
     /// Power cuts.
     pub cuts: u64,
     /// Sectors that lost unsynced content.
@@ -76,6 +80,8 @@ pub(crate) struct Platter {
     pub extra_ns: u64,
     /// Syncs that are to fail.
     pub fail_syncs: u32,
+    /// Nothing more fits.
+    pub full: bool,
     pub counts: DiskCounts,
     /// Syncs in flight.
     pub syncing: u32,
@@ -101,6 +107,9 @@ impl Platter {
         usual + self.extra_ns + if dice.chance(spec.slow_ppm) { u64::from(spec.slow_us) * 1000 } else { 0 }
     }
     fn free(&self) -> u64 {
+        if self.full {
+            return 0;
+        }
         self.spec.capacity.saturating_sub(self.image.pages() * PAGE as u64)
     }
 }
@@ -132,6 +141,7 @@ impl HostDisk {
             spec,
             extra_ns: 0,
             fail_syncs: 0,
+            full: false,
             counts: DiskCounts::default(),
             syncing: 0,
             seed,
@@ -176,6 +186,10 @@ impl HostDisk {
     /// The next so many syncs fail.
     pub fn fail_syncs(&self, count: u32) {
         self.lock().fail_syncs = count;
+    }
+    /// Nothing more fits, or it does again.
+    pub fn fill(&self, full: bool) {
+        self.lock().full = full;
     }
     /// A copy of everything on the disk as it is now.
     pub fn image(&self) -> Image {
@@ -294,6 +308,7 @@ impl Disk for SimDisk {
         self.with(file, |platter, inode| {
             let more = platter.image.file(inode).pages_missing(at, bytes.len());
             if more > 0 && more * PAGE as u64 > platter.free() {
+                platter.counts.no_room += 1;
                 return Err(DiskError::Full);
             }
             platter.image.file_mut(inode).write(at, bytes, now);

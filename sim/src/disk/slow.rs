@@ -43,6 +43,7 @@ impl SimSlow {
         platter.syncing -= 1;
         if platter.fail_syncs > 0 {
             platter.fail_syncs -= 1;
+            platter.counts.failed_syncs += 1;
             platter.image.sync_failed(inode, sync);
             return Err(DiskError::Io("sync failed".to_owned()));
         }
@@ -78,6 +79,7 @@ impl SlowDisk for SimSlow {
         let now = self.fast.disk.wall_ms();
         let mut platter = self.fast.disk.lock();
         if len > platter.free() {
+            platter.counts.no_room += 1;
             return Err(DiskError::Full);
         }
         if platter.image.find(path).is_none() {
@@ -98,6 +100,10 @@ impl SlowDisk for SimSlow {
         self.wait("write", path, 8).await;
         let now = self.fast.disk.wall_ms();
         let mut platter = self.fast.disk.lock();
+        if bytes.len() as u64 > platter.free() {
+            platter.counts.no_room += 1;
+            return Err(DiskError::Full);
+        }
         let inode = match platter.image.find(path) {
             Some(inode) => inode,
             None => platter.image.create(path, 0, now),

@@ -31,8 +31,12 @@ fn one(fault: &FaultSpec, dice: &mut Dice, config: &Config, end: u64) -> Vec<(Tr
     let sides = targets(fault.target.as_deref(), dice, config);
     let n = fault.on.map_or(0, |_| draw(dice, fault.n.unwrap_or(Range(1, 20))).max(1));
     let from = if fault.at_ms.is_some() { at } else { 0 };
-    let groups: Vec<&[String]> =
-        if fault.kind == FaultKind::Partition { vec![&sides] } else { sides.chunks(1).collect() };
+    let groups: Vec<&[String]> = if matches!(fault.kind, FaultKind::Partition | FaultKind::SlowLink | FaultKind::Reset)
+    {
+        vec![&sides]
+    } else {
+        sides.chunks(1).collect()
+    };
     let mut all = Vec::new();
     for side in groups.into_iter().filter(|side| !side.is_empty()) {
         let when = match fault.on {
@@ -56,14 +60,27 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         FaultKind::Pause => What::Pause { node, for_ms },
         FaultKind::SlowDisk => What::SlowDisk { node, extra_ms: length(fault.extra_ms), for_ms },
         FaultKind::ClockStep => What::ClockStep { node, by_ms: fault.by_ms.map_or(0, |r| draw_signed(dice, r)) },
+        FaultKind::SyncError => {
+            What::SyncError { node, count: u32::try_from(length(fault.syncs)).unwrap_or(1).max(1), for_ms }
+        }
+        FaultKind::DiskFull => What::DiskFull { node, for_ms },
+        FaultKind::ClockDrift => What::ClockDrift { node, ppm: fault.ppm.map_or(0, |r| draw_signed(dice, r)), for_ms },
+        FaultKind::SlowCpu => What::SlowCpu { node, extra_us: length(fault.extra_us), for_ms },
         FaultKind::Partition => {
-            let b: Vec<String> =
-                targets(fault.other.as_deref(), dice, config).into_iter().filter(|n| !sides.contains(n)).collect();
-            if b.is_empty() {
-                return None;
-            }
+            let b = other_side(fault, dice, config, sides)?;
             let oneway = fault.oneway.unwrap_or_else(|| dice.below(3) == 0);
             What::Partition { a: sides.to_vec(), b, oneway, for_ms }
+        }
+        FaultKind::SlowLink => {
+            let extra_ms = length(fault.extra_ms);
+            What::SlowLink { a: sides.to_vec(), b: other_side(fault, dice, config, sides)?, extra_ms, for_ms }
+        }
+        FaultKind::Reset => What::Reset { a: sides.to_vec(), b: other_side(fault, dice, config, sides)? },
+        FaultKind::HeartbeatDelay => {
+            let extra_ms = length(fault.extra_ms);
+            let requests = chosen(dice, fault.requests.as_ref()?);
+            let to = targets(fault.other.as_deref(), dice, config).into_iter().next();
+            What::HeartbeatDelay { from: node, to, codes: requests.codes().to_vec(), extra_ms, for_ms }
         }
         FaultKind::HeartbeatLoss => {
             let requests = chosen(dice, fault.requests.as_ref()?);
@@ -76,6 +93,13 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
             What::LostResponse { from: node, to, code: *choose(dice, requests.codes())? }
         }
     })
+}
+
+/// The other side of a fault between nodes; nothing when nobody is left for it.
+fn other_side(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -> Option<Vec<String>> {
+    let all = targets(fault.other.as_deref(), dice, config);
+    let other: Vec<String> = all.into_iter().filter(|name| !sides.contains(name)).collect();
+    (!other.is_empty()).then_some(other)
 }
 
 /// The nodes behind a name: one of a role, all of a kind, or a node.

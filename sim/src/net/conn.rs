@@ -52,6 +52,10 @@ impl Conn {
     fn entity(&self, side: Side) -> u64 {
         self.name.wrapping_mul(2).wrapping_add(side as u64)
     }
+    fn joins(&self, a: HostId, b: HostId) -> bool {
+        let (one, other) = (self.ends[0].host, self.ends[1].host);
+        (one, other) == (a, b) || (one, other) == (b, a)
+    }
     fn is_over(&self) -> bool {
         self.ends.iter().all(|end| !end.open) && self.pipes.iter().all(|pipe| pipe.flight.is_empty())
     }
@@ -267,6 +271,14 @@ impl State {
     pub fn sever(&mut self, serial: ConnSerial) {
         self.send_reset(serial, Side::Dialler);
         self.send_reset(serial, Side::Acceptor);
+    }
+
+    /// Every connection between two hosts is cut so; how many.
+    pub fn sever_between(&mut self, a: HostId, b: HostId) -> usize {
+        let between: Vec<ConnSerial> =
+            self.net.conns.iter().filter(|(_, conn)| conn.joins(a, b)).map(|(s, _)| *s).collect();
+        between.iter().for_each(|serial| self.sever(*serial));
+        between.len()
     }
 
     /// A life of a host ended: its kernel closes its connections, or nothing more comes from it.

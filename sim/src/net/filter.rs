@@ -2,7 +2,7 @@
 //!
 //! Invariant: what passes is passed byte for byte and in order; the filter only ever takes out or holds back whole frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use seedmq_core::wire::{Frame, codec};
@@ -44,8 +44,10 @@ pub struct Filter {
 /// All filters.
 #[derive(Debug, Default)]
 pub(crate) struct Filters {
-    /// Frames are looked at: set before the first connection when the run has any filter at all.
+    /// Frames are followed: set before the first connection when the run has any filter at all.
     pub watching: bool,
+    /// Hosts whose responses a filter of this run may take: requests to them are remembered.
+    pub answering: BTreeSet<HostId>,
     list: Vec<Filter>,
     /// How many frames each filter hit, by id.
     pub hits: BTreeMap<u64, u64>,
@@ -60,6 +62,14 @@ impl Filters {
     }
     pub fn remove(&mut self, id: u64) {
         self.list.retain(|filter| filter.id != id);
+    }
+    /// Whether frames from one host to another have to be read, not only told apart.
+    fn reads(&self, from: HostId, to: HostId) -> bool {
+        self.answering.contains(&to)
+            || self
+                .list
+                .iter()
+                .any(|filter| filter.from == from && filter.to.is_none_or(|only| only == to) && filter.left != Some(0))
     }
     fn effect(&mut self, from: HostId, to: HostId, response: bool, code: i32) -> Option<FilterEffect> {
         let hit = self.list.iter_mut().find(|filter| {
@@ -90,15 +100,10 @@ pub(crate) struct Tracker {
 
 impl Tracker {
     /// Takes one whole frame off the bytes.
-    fn next(&mut self) -> Option<(Bytes, Option<Frame>)> {
+    fn next(&mut self) -> Option<Bytes> {
         let length = u32::from_be_bytes(self.partial.get(..4)?.try_into().expect("four bytes"));
         let whole = 4 + length as usize;
-        if self.partial.len() < whole {
-            return None;
-        }
-        let raw = self.partial.split_to(whole).freeze();
-        let frame = codec::decode(&mut BytesMut::from(&raw[..])).ok().flatten();
-        Some((raw, frame))
+        (self.partial.len() >= whole).then(|| self.partial.split_to(whole).freeze())
     }
 }
 
@@ -107,8 +112,11 @@ impl State {
     pub(super) fn sift(&mut self, serial: ConnSerial, side: Side, bytes: &[u8]) -> Bytes {
         let Some(conn) = self.net.conn(serial) else { return Bytes::new() };
         conn.trackers[side as usize].partial.extend_from_slice(bytes);
+        let (from, to) = (conn.ends[side as usize].host, conn.ends[side.other() as usize].host);
+        let reads = self.net.filters.reads(from, to);
         let mut passed = BytesMut::new();
-        while let Some((raw, frame)) = self.net.conn(serial).and_then(|conn| conn.trackers[side as usize].next()) {
+        while let Some(raw) = self.net.conn(serial).and_then(|conn| conn.trackers[side as usize].next()) {
+            let frame = if reads { codec::decode(&mut BytesMut::from(&raw[..])).ok().flatten() } else { None };
             match frame.and_then(|frame| self.judge(serial, side, &frame)) {
                 None => passed.extend_from_slice(&raw),
                 Some(FilterEffect::Drop) => {}
@@ -125,10 +133,12 @@ impl State {
     fn judge(&mut self, serial: ConnSerial, side: Side, frame: &Frame) -> Option<FilterEffect> {
         let conn = self.net.conn(serial)?;
         let (from, to) = (conn.ends[side as usize].host, conn.ends[side.other() as usize].host);
+        let answering = self.net.filters.answering.contains(&to);
+        let conn = self.net.conn(serial)?;
         let code = if frame.is_response() {
             conn.trackers[side.other() as usize].asked.remove(&frame.opaque)?
         } else {
-            if !frame.is_oneway() {
+            if !frame.is_oneway() && answering {
                 conn.trackers[side as usize].asked.insert(frame.opaque, frame.code);
             }
             frame.code

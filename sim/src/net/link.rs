@@ -78,6 +78,12 @@ impl Links {
         let at = self.index(from, to);
         self.table[at].0 = spec;
     }
+    /// Segments take so much longer; negative takes it back.
+    pub fn slow_down(&mut self, from: HostId, to: HostId, by_us: i64) {
+        let at = self.index(from, to);
+        let latency = i64::from(self.table[at].0.latency_us) + by_us;
+        self.table[at].0.latency_us = u32::try_from(latency).expect("what is taken back was added before");
+    }
     pub fn spec(&self, from: HostId, to: HostId) -> LinkSpec {
         self.table[self.index(from, to)].0
     }

@@ -346,6 +346,20 @@ pub enum FaultKind {
     SlowDisk,
     /// The wall clock jumps.
     ClockStep,
+    /// The wall clock runs fast or slow.
+    ClockDrift,
+    /// Syncs fail.
+    SyncError,
+    /// The disk is full.
+    DiskFull,
+    /// The process is slow.
+    SlowCpu,
+    /// The network is slow.
+    SlowLink,
+    /// Connections are reset.
+    Reset,
+    /// Requests come late on live connections.
+    HeartbeatDelay,
 }
 
 /// Requests that `heartbeat-loss` and `lost-response` mean.
@@ -395,7 +409,7 @@ pub struct FaultSpec {
     /// Whom it hits: a role (`broker`, `name-server`, `producer`, `consumer`, `any`), `all-name-servers`, or a node's name.
     #[serde(default)]
     pub target: Option<String>,
-    /// The other side (partition, heartbeat-loss, lost-response), like `target`.
+    /// The other side (partition, slow-link, reset, heartbeat-loss, heartbeat-delay, lost-response), like `target`.
     #[serde(default)]
     pub other: Option<String>,
     /// When, milliseconds; somewhere in the middle of the workload when absent.
@@ -410,18 +424,27 @@ pub struct FaultSpec {
     /// How long a process or machine is down (kill, power-loss, restart).
     #[serde(default)]
     pub down_ms: Option<Range>,
-    /// How long it lasts (pause, heartbeat-loss, partition, slow-disk).
+    /// How long it lasts (everything that does not end by itself).
     #[serde(default)]
     pub for_ms: Option<Range>,
-    /// Which requests (heartbeat-loss, lost-response).
+    /// Which requests (heartbeat-loss, heartbeat-delay, lost-response).
     #[serde(default)]
     pub requests: Option<Choice<Requests>>,
     /// Whether only one direction is cut (partition); drawn when absent.
     #[serde(default)]
     pub oneway: Option<bool>,
-    /// Added to each operation (slow-disk).
+    /// Added to each operation, segment or request (slow-disk, slow-link, heartbeat-delay).
     #[serde(default)]
     pub extra_ms: Option<Range>,
+    /// Added to each batch (slow-cpu).
+    #[serde(default)]
+    pub extra_us: Option<Range>,
+    /// How many syncs fail (sync-error).
+    #[serde(default)]
+    pub syncs: Option<Range>,
+    /// How much faster the clock runs, in a million (clock-drift); -1,000,000 stands still.
+    #[serde(default)]
+    pub ppm: Option<Range>,
     /// How far the clock jumps (clock-step).
     #[serde(default)]
     pub by_ms: Option<Range>,
@@ -533,22 +556,44 @@ fn known_property(name: &str, values: &Choice<Property>) -> Result<(), String> {
 
 impl FaultSpec {
     fn check(&self) -> Result<(), String> {
-        use FaultKind::{ClockStep, HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, Restart, SlowDisk};
+        use FaultKind::{
+            ClockDrift, ClockStep, DiskFull, HeartbeatDelay, HeartbeatLoss, Kill, LostResponse, Partition, Pause,
+            PowerLoss, Reset, Restart, SlowCpu, SlowDisk, SlowLink, SyncError,
+        };
+        let lasting = [
+            Pause,
+            HeartbeatLoss,
+            HeartbeatDelay,
+            Partition,
+            SlowDisk,
+            SlowCpu,
+            SlowLink,
+            ClockDrift,
+            SyncError,
+            DiskFull,
+        ];
         let is = |kinds: &[FaultKind]| kinds.contains(&self.kind);
         let keys = [
             ("target", self.target.is_some(), true),
             ("down-ms", self.down_ms.is_some(), is(&[Kill, PowerLoss, Restart])),
-            ("for-ms", self.for_ms.is_some(), is(&[Pause, HeartbeatLoss, Partition, SlowDisk])),
-            ("requests", self.requests.is_some(), is(&[HeartbeatLoss, LostResponse])),
-            ("other", self.other.is_some(), is(&[Partition, HeartbeatLoss, LostResponse])),
+            ("for-ms", self.for_ms.is_some(), is(&lasting)),
+            ("requests", self.requests.is_some(), is(&[HeartbeatLoss, HeartbeatDelay, LostResponse])),
+            (
+                "other",
+                self.other.is_some(),
+                is(&[Partition, SlowLink, Reset, HeartbeatLoss, HeartbeatDelay, LostResponse]),
+            ),
             ("oneway", self.oneway.is_some(), is(&[Partition])),
-            ("extra-ms", self.extra_ms.is_some(), is(&[SlowDisk])),
+            ("extra-ms", self.extra_ms.is_some(), is(&[SlowDisk, SlowLink, HeartbeatDelay])),
+            ("extra-us", self.extra_us.is_some(), is(&[SlowCpu])),
+            ("syncs", self.syncs.is_some(), is(&[SyncError])),
+            ("ppm", self.ppm.is_some(), is(&[ClockDrift])),
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),
         ];
         exactly(&keys, &["other", "oneway", "n"])?;
-        if self.kind == Partition && self.other.is_none() {
-            return Err("a partition with \"other\" is expected".into());
+        if is(&[Partition, SlowLink, Reset]) && self.other.is_none() {
+            return Err("\"other\" is expected for this kind: the two sides".into());
         }
         Ok(())
     }

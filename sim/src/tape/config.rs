@@ -259,8 +259,12 @@ impl Config {
                 names.push(client)
             }
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
-            What::Partition { a, b, .. } => names.extend(a.iter().chain(b).map(String::as_str)),
-            What::HeartbeatLoss { from, to, .. } | What::LostResponse { from, to, .. } => {
+            What::Partition { a, b, .. } | What::SlowLink { a, b, .. } | What::Reset { a, b } => {
+                names.extend(a.iter().chain(b).map(String::as_str))
+            }
+            What::HeartbeatLoss { from, to, .. }
+            | What::HeartbeatDelay { from, to, .. }
+            | What::LostResponse { from, to, .. } => {
                 names.push(from);
                 names.extend(to.as_deref());
             }
@@ -270,6 +274,10 @@ impl Config {
             | What::Restart { node, .. }
             | What::Pause { node, .. }
             | What::SlowDisk { node, .. }
+            | What::SyncError { node, .. }
+            | What::DiskFull { node, .. }
+            | What::ClockDrift { node, .. }
+            | What::SlowCpu { node, .. }
             | What::ClockStep { node, .. } => names.push(node),
         }
         names.into_iter().find(|name| !self.has(name))

@@ -34,7 +34,11 @@ pub(crate) struct Host {
     /// Wakers that came while the host was paused.
     pub deferred: Vec<(Life, Waker)>,
     pub wall_offset_ms: i64,
-    pub wall_drift_ppm: i64,
+    wall_drift_ppm: i64,
+    /// Since when it drifts so, ns.
+    drifts_since: u64,
+    /// Mean of what each batch of its process takes in addition, ns.
+    pub extra_ns: u64,
     /// The next free local port for outgoing connections.
     pub next_port: u16,
 }
@@ -50,14 +54,24 @@ impl Host {
             deferred: Vec::new(),
             wall_offset_ms: 0,
             wall_drift_ppm: 0,
+            drifts_since: 0,
+            extra_ns: 0,
             next_port: 32_768,
         }
     }
     /// The wall clock at virtual time `now` (ns), ms since 1970.
     pub fn wall_ms(&self, now: u64) -> u64 {
         let elapsed = (now / 1_000_000) as i64;
-        let drift = elapsed * self.wall_drift_ppm / 1_000_000;
-        u64::try_from(WALL_START_MS + elapsed + drift + self.wall_offset_ms).expect("clocks stay behind 1970")
+        let all = WALL_START_MS + elapsed + self.drifted_ms(now) + self.wall_offset_ms;
+        u64::try_from(all).expect("clocks stay behind 1970")
+    }
+    fn drifted_ms(&self, now: u64) -> i64 {
+        ((now - self.drifts_since) / 1_000_000) as i64 * self.wall_drift_ppm / 1_000_000
+    }
+    /// From `now` on the wall clock runs so much faster; it does not jump.
+    pub fn drift(&mut self, now: u64, ppm: i64) {
+        self.wall_offset_ms += self.drifted_ms(now);
+        (self.drifts_since, self.wall_drift_ppm) = (now, ppm);
     }
     /// A local port for an outgoing connection.
     pub fn take_port(&mut self) -> u16 {

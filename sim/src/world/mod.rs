@@ -138,9 +138,26 @@ impl World {
         self.lock().host_mut(host).wall_offset_ms += by_ms;
     }
 
-    /// The wall clock of a host runs fast (or slow) by so many parts in a million.
+    /// The wall clock of a host runs fast (or slow) by so many parts in a million from now on.
     pub fn drift_clock(&self, host: HostId, ppm: i64) {
-        self.lock().host_mut(host).wall_drift_ppm = ppm;
+        let mut state = self.lock();
+        let now = state.now();
+        state.host_mut(host).drift(now, ppm);
+    }
+
+    /// Each batch of the process of a host takes so much longer on average.
+    pub fn slow_cpu(&self, host: HostId, extra_ns: u64) {
+        self.lock().host_mut(host).extra_ns = extra_ns;
+    }
+
+    /// What one host sends to another takes so much longer, from now on; negative takes it back.
+    pub fn slow_link(&self, from: HostId, to: HostId, by_us: i64) {
+        self.lock().net.links.slow_down(from, to, by_us);
+    }
+
+    /// Every connection between two hosts is reset; how many.
+    pub fn reset_between(&self, a: HostId, b: HostId) -> usize {
+        self.lock().sever_between(a, b)
     }
 
     /// Puts a number on the agenda that [`World::next`] will hand back at that time.
@@ -241,9 +258,12 @@ impl World {
     pub fn mend_link(&self, from: HostId, to: HostId) {
         self.lock().net.links.mend(from, to);
     }
-    /// Follows frames on all connections from now on, so that filters can be added later.
-    pub fn watch_frames(&self) {
-        self.lock().net.filters.watching = true;
+    /// Follows frames on all connections from now on, so that filters can be added later; filters of responses only for those that
+    /// these hosts give.
+    pub fn watch_frames(&self, answering: impl IntoIterator<Item = HostId>) {
+        let mut state = self.lock();
+        state.net.filters.watching = true;
+        state.net.filters.answering.extend(answering);
     }
     /// Adds a filter.
     pub fn add_filter(&self, filter: Filter) {

@@ -91,9 +91,12 @@ impl<S: SlowDisk> driver::World for Process<S> {
     }
     async fn breathe(&self, _inputs: usize, more: bool) {
         let busy = {
+            let extra = self.world.lock().host(self.host).extra_ns;
             let mut dice = self.dice.borrow_mut();
+            let slowed = (extra > 0).then(|| dice.tail(extra));
             let busy = dice.chance(self.cpu.busy_ppm).then(|| dice.tail(u64::from(self.cpu.busy_us) * 1000));
-            busy.or(more.then(|| u64::from(self.cpu.slice_us) * 1000))
+            let busy = busy.or(more.then(|| u64::from(self.cpu.slice_us) * 1000));
+            slowed.map(|slowed| slowed + busy.unwrap_or(0)).or(busy)
         };
         if let Some(ns) = busy {
             self.busy(ns).await;

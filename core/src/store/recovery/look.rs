@@ -2,6 +2,7 @@
 //!
 //! Invariant: a directory that is not understood is refused by the name of the file, with the cure, and left as it is.
 
+use crate::store::zeros::is_blank;
 use std::sync::Arc;
 
 use super::{Halt, Recovery, STEP, Stage};
@@ -141,7 +142,7 @@ impl Store {
     ) -> Result<Stage, Halt> {
         let last = *recovery.files.last().expect("a short file is a file");
         let bytes = self.warm.read(last.file, at, STEP, disk, asks)?;
-        if bytes.iter().any(|byte| *byte != 0) {
+        if !is_blank(&bytes) {
             let (path, expected) = (names::log_file(last.begin), self.config.log_file_bytes);
             let len = disk.len(last.file)?;
             return Err(Halt::Refused(format!(

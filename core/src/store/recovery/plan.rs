@@ -3,6 +3,7 @@
 //! Invariant: entries are believed only below a position for which somebody has promised that they are on disk: our snapshot,
 //! a clean stop, or the times of the Java checkpoint.
 
+use crate::store::zeros::is_blank;
 use bytes::Bytes;
 
 use super::{Halt, QUEUES_A_STEP, Recovery, Stage, Trust};
@@ -131,7 +132,7 @@ impl Store {
             let from = at.max(file.begin) - file.begin;
             let len = usize::try_from((bytes - from).min(8)).expect("at most eight");
             let read = self.warm.read(file.file, from, len, disk, asks)?;
-            if read.iter().any(|byte| *byte != 0) {
+            if !is_blank(&read) {
                 return Ok(false);
             }
         }

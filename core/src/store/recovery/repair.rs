@@ -6,6 +6,7 @@
 use super::{Halt, QUEUES_A_STEP, Recovery, Stage};
 use crate::node::{Disk, DiskAsk, Open};
 use crate::store::entry::ENTRY;
+use crate::store::zeros::is_blank;
 use crate::store::{Store, names};
 
 /// Bytes behind the end of a queue that are looked at together.
@@ -74,7 +75,7 @@ impl Store {
                         break;
                     }
                     zeros += bytes.len();
-                    if bytes.iter().any(|byte| *byte != 0) {
+                    if !is_blank(&bytes) {
                         crate::sometimes!("entries behind the end of a queue removed");
                         disk.write(file, at, &vec![0; bytes.len()])?;
                         self.warm.wrote(file, at, bytes.len());

@@ -3,6 +3,7 @@
 //! Invariant: a queue gets each record once and keeps its numbers dense; a record whose body is damaged but whose length leads
 //! to another record is not the end of the log.
 
+use crate::store::zeros::is_blank;
 use std::cmp::Ordering;
 
 use bytes::Bytes;
@@ -270,7 +271,7 @@ fn lost_a_sector(found: &Record<'_>, bytes: &[u8], file_at: u64) -> bool {
         while at < text.end {
             let to_border = SECTOR - (file_at + at as u64) % SECTOR;
             let end = text.end.min(at + usize::try_from(to_border).expect("at most a sector"));
-            if bytes[at..end].iter().all(|byte| *byte == 0) {
+            if is_blank(&bytes[at..end]) {
                 return true;
             }
             at = end;

@@ -4,6 +4,7 @@
 //! Invariant: sound records are given up only when the damage before them may be a torn write of a power cut (then what is
 //! behind it was never durable), never silently, and never without a copy aside.
 
+use crate::store::zeros::{is_blank, written_len};
 use bytes::Bytes;
 use memchr::memmem;
 
@@ -53,8 +54,9 @@ impl Store {
         let end = file.begin + self.log.file_bytes();
         let len = usize::try_from(end - tail.at).expect("a file fits into an address space").min(STEP);
         let bytes = self.log.read(tail.at, len, &mut self.warm, disk, asks)?.unwrap_or_default();
-        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-            tail.content_end = tail.at + last as u64 + 1;
+        let written = written_len(&bytes) as u64;
+        if written > 0 {
+            tail.content_end = tail.at + written;
             if let Some(sound) = self.find_sound(&tail, &bytes, end, disk, asks)? {
                 let head = self.log.read(sound, HEAD.min((end - sound) as usize), &mut self.warm, disk, asks)?;
                 tail.sound_is_old = head.is_some_and(|head| recovery.head_is_old(&head));
@@ -160,7 +162,7 @@ impl Store {
         let end = file.begin + self.log.file_bytes();
         let len = usize::try_from(end - at).expect("a file fits into an address space").min(STEP);
         let bytes = self.log.read(at, len, &mut self.warm, disk, asks)?.unwrap_or_default();
-        if bytes.iter().any(|byte| *byte != 0) {
+        if !is_blank(&bytes) {
             let aside = disk.open(&format!("seedmq.cut/{:020}", tail.from), Open::Create { len: 0 })?;
             disk.write(aside, at - tail.from, &bytes)?;
             recovery.sync(aside);
