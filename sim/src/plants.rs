@@ -146,6 +146,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["consumer-churn"],
     },
     Plant {
+        name: "failed-sync-forgotten",
+        about: "after a failed sync a restart takes what is in memory for what is on the disk",
+        oracles: &[Oracle::Projection, Oracle::Lost, Oracle::Dense],
+        scenarios: &["disk-faults"],
+    },
+    Plant {
         name: "stale-position-trusted",
         about: "after a power cut the broker lets a consumer go on beyond what was recovered",
         oracles: &[Oracle::Lost],

@@ -21,6 +21,8 @@ struct File {
     now: BTreeMap<u64, Sector>,
     durable: BTreeMap<u64, Sector>,
     dirty: BTreeSet<u64>,
+    /// Sectors that a failed sync covered: they count as clean.
+    given_up: BTreeSet<u64>,
     modified_ms: u64,
 }
 
@@ -34,6 +36,7 @@ impl File {
             let sector = self.now.entry(number).or_insert([0; SECTOR as usize]);
             sector[offset..offset + part].copy_from_slice(&bytes[done..done + part]);
             self.dirty.insert(number);
+            self.given_up.remove(&number);
             done += part;
         }
         self.len = self.len.max(at + bytes.len() as u64);
@@ -72,6 +75,8 @@ pub struct MemDisk {
     pub now_ms: u64,
     /// Answer to the next syncs and writes, while set.
     pub fails: Option<DiskError>,
+    /// Answer to the next syncs, while set; what they cover counts as clean from then on.
+    pub fails_syncs: Option<DiskError>,
     /// How many writes were made.
     pub writes: u64,
 }
@@ -160,6 +165,12 @@ impl MemDisk {
         if let Some(why) = &self.fails {
             return Err(why.clone());
         }
+        if let Some(why) = &self.fails_syncs {
+            if let Some(file) = self.files.get_mut(&self.ids[file.0 as usize]) {
+                file.given_up.append(&mut file.dirty);
+            }
+            return Err(why.clone());
+        }
         let path = &self.ids[file.0 as usize];
         let (Some(file), Some(image)) = (self.files.get_mut(path), image) else { return Err(DiskError::Missing) };
         for (number, sector) in image.sectors {
@@ -183,8 +194,10 @@ impl MemDisk {
         self.kill();
         for file in self.files.values_mut() {
             let all = rng.below(4);
-            for number in std::mem::take(&mut file.dirty) {
+            let given_up = std::mem::take(&mut file.given_up);
+            for number in std::mem::take(&mut file.dirty).into_iter().chain(given_up.iter().copied()) {
                 let is_kept = match all {
+                    _ if given_up.contains(&number) => false,
                     0 => false,
                     1 => true,
                     _ => rng.below(2) == 0,

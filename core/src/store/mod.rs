@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::node::{Disk, DiskAsk, DiskDone, DiskError, FileId, Instant, Now};
+use crate::node::{Disk, DiskAsk, DiskDone, DiskError, FileId, Instant, Now, Open};
 
 pub use config::{Flush, StoreConfig};
 
@@ -321,7 +321,7 @@ impl Store {
             DiskDone::Fetched { fetch, result } => {
                 self.news.extend(self.warm.fetched(fetch, result).map(StoreNews::Warm))
             }
-            DiskDone::Synced { file, through, result } => self.on_synced(file, through, result, asks),
+            DiskDone::Synced { file, through, result } => self.on_synced(file, through, result, disk, asks),
             DiskDone::Allocated { path, result } => self.on_allocated(now, &path, result, asks),
             DiskDone::Replaced { path, result } => self.on_replaced(&path, result),
             DiskDone::Removed { path, result } => self.on_removed(&path, result),
@@ -338,7 +338,17 @@ impl Store {
         std::mem::take(&mut self.news)
     }
 
-    fn on_synced(&mut self, file: FileId, through: u64, result: Result<(), DiskError>, asks: &mut Vec<DiskAsk>) {
+    fn on_synced(
+        &mut self,
+        file: FileId,
+        through: u64,
+        result: Result<(), DiskError>,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) {
+        if result.as_ref().is_err_and(|why| *why != DiskError::Missing) {
+            self.mark_failed_sync(disk);
+        }
         if self.phase == Phase::Recovering {
             return self.recovery_synced(file, result);
         }
@@ -388,6 +398,16 @@ impl Store {
             self.news.push(StoreNews::Notice(format!("removing {path} failed: {why}")));
         }
         self.round_removed(path, failed);
+    }
+
+    /// After a failed sync the operating system takes what it covered for clean, although it is not on the disk: whoever reads it
+    /// next must write it again. The abort mark says so; it stays, because such a life has no clean end.
+    fn mark_failed_sync(&self, disk: &mut dyn Disk) {
+        let marked =
+            disk.open(names::ABORT, Open::Create { len: 0 }).and_then(|file| disk.write(file, 0, names::FAILED_SYNC));
+        if marked.is_ok() {
+            crate::sometimes!("failed sync noted for the next life");
+        }
     }
 
     /// From here on no write is taken, and nothing beyond the durable mark is ever acknowledged.

@@ -10,6 +10,8 @@ pub const QUEUES: &str = "consumequeue";
 pub const INDEX: &str = "index";
 /// The mark of a store that is in use, or was not closed.
 pub const ABORT: &str = "abort";
+/// What the mark holds after a failed sync; Java does not look inside.
+pub const FAILED_SYNC: &[u8] = b"sync failed\n";
 /// The Java checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 /// Our snapshot that is valid after a power cut. Java ignores it.

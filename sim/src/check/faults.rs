@@ -20,7 +20,7 @@ pub struct Fault {
     pub from: f64,
     /// When it healed, if it did.
     pub until: Option<f64>,
-    /// See [`crate::history::Op::Fault`].
+    /// See [`crate::history::Op::Fault`]; of a `retention`, the first position that each queue still has.
     pub durable: Option<BTreeMap<String, BTreeMap<String, u64>>>,
     text: String,
 }
@@ -73,7 +73,7 @@ impl Faults {
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
-        let moment = matches!(kind, "lost-response" | "clock-step");
+        let moment = matches!(kind, "lost-response" | "clock-step" | "retention");
         self.all.push(Fault {
             line,
             kind: kind.into(),
@@ -111,6 +111,11 @@ impl Faults {
         to: f64,
     ) -> impl Iterator<Item = &'a Fault> + use<'a, 'q> {
         self.all.iter().filter(move |f| f.is_power() && f.from >= from && f.from <= to && f.touches_queue(queue))
+    }
+
+    /// Removals of old messages at a queue's broker from a time on.
+    pub fn removals<'a, 'q>(&'a self, queue: &'q Queue, from: f64) -> impl Iterator<Item = &'a Fault> + use<'a, 'q> {
+        self.all.iter().filter(move |f| f.kind == "retention" && f.from >= from && f.touches_queue(queue))
     }
 
     /// Whether the broker of a queue is down and never came back.

@@ -1,7 +1,8 @@
 //! Loss: at the end of a drained history every acknowledged message was handled by every audience of its topic.
 //!
 //! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what left the broker acknowledged before
-//! the cut, is not covered by the durable mark, and has no survivor behind it; and whatever lies on a broker that stays down.
+//! the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room removed; and whatever lies
+//! on a broker that stays down.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +90,7 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
         Some((queue, offset)) => (facts.queue(queue).1, Some(offset)),
         None => (&nowhere, None),
     };
-    if facts.faults.down_for_good(queue) {
+    if facts.faults.down_for_good(queue) || removed(facts, message, queue, offset) {
         return Missing::Unreachable;
     }
     let mut covered = false;
@@ -106,6 +107,15 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
         (true, _) => "durable-lost",
         (false, true) => "never-delivered",
         (false, false) => "never-handled",
+    })
+}
+
+/// Whether a broker removed the message for want of room, after it was acknowledged.
+fn removed(facts: &Facts, message: &Message, queue: &Queue, offset: Option<u64>) -> bool {
+    let Some(offset) = offset else { return false };
+    facts.faults.removals(queue, message.ended.1).any(|removal| {
+        let kept = removal.durable.as_ref().and_then(|d| d.get(facts.name(message.topic)));
+        kept.and_then(|queues| queues.get(&queue.id.to_string())).is_none_or(|first| offset < *first)
     })
 }
 

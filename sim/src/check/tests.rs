@@ -221,6 +221,9 @@ fn lost_with_the_power() {
         .replace("3 p1 send 2 T k2\n 4 p1 ok 2 a:0@1\n", "")
         .replace("30 end", "23 p1 send 2 T k2\n 24 p1 ok 2 a:0@1\n 30 end");
     assert_eq!(found_in(asynchronous(), &late), ["lost/never-delivered"]);
+    let full = |kept: &str| tail("").replace("fault power a", &format!("fault retention a {kept}"));
+    assert_eq!(found_in(asynchronous(), &full("0@2")), [] as [&str; 0], "a broker without room removed it");
+    assert_eq!(found_in(asynchronous(), &full("0@1")), ["lost/never-delivered"], "it was kept");
     let under_way = |ack: &str| {
         let sent = tail("").replace("4 p1 ok 2 a:0@1\n", "").replace("3 p1 send 2", "9 p1 send 2");
         let (before, after) = (sent.replace("11 fault heal a", &format!("{ack}\n 11 fault heal a")), sent);

@@ -158,8 +158,7 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
         What::SyncError { node, .. } => {
             disk_errors(scene);
             scene.disks[&host(node)].fail_syncs(0);
-            let hit = scene.seen(|seen| seen.disk_errors.remove(&index)).is_none();
-            if hit {
+            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
                 scene.heal("heal", host(node), node);
                 die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
             }
@@ -169,6 +168,14 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             scene.disks[&host(node)].fill(false);
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
                 scene.heal("heal", host(node), node);
+            }
+            let image = scene.disks[&host(node)].image();
+            if let Some(kept) = crate::whitebox::first_offsets(&image) {
+                scene.removal(host(node), node, kept);
+            }
+            let refused = scene.seen(|seen| seen.refused.remove(&host(node)));
+            if refused {
+                die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
             }
         }
         _ => unreachable!("only actions with a length are open"),
@@ -391,8 +398,16 @@ pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
     super::route::answer(scene, &command, event.answer.as_ref());
 }
 
-/// A broker could not open its store.
+/// A broker could not open its store. On a disk that fails at the moment it may not: an operator starts it anew afterwards.
 pub(super) fn refused(scene: &Scene, host: HostId, why: &str) {
+    let fails = |what: &What| match what {
+        What::SyncError { node, .. } | What::DiskFull { node, .. } => scene.cast.host(node) == host,
+        _ => false,
+    };
+    if scene.seen(|seen| seen.open.clone()).iter().any(|index| fails(&scene.tape.actions[*index].what)) {
+        scene.seen(|seen| seen.refused.insert(host));
+        return;
+    }
     scene.object(seedmq_reports::Violation {
         oracle: seedmq_reports::Oracle::RecoveryIdempotent,
         clause: "store-refused".to_owned(),

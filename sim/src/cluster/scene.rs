@@ -80,6 +80,8 @@ pub(crate) struct Seen {
     pub ready: BTreeSet<HostId>,
     /// Disk faults that have begun and not taken effect, by action: the disk, and what it had refused before.
     pub disk_errors: BTreeMap<usize, (HostId, u64)>,
+    /// Brokers that could not open their stores on a disk that fails.
+    pub refused: BTreeSet<HostId>,
     /// Actions that have begun and not ended.
     pub open: BTreeSet<usize>,
     /// Hosts that are stopping to be started again, and after how long.
@@ -204,6 +206,10 @@ impl Scene {
     /// A fault is over.
     pub fn heal(&self, kind: &str, host: HostId, target: &str) {
         self.note_fault(kind, host, target, None);
+    }
+    /// A broker removed old messages for want of room: what it has kept.
+    pub fn removal(&self, host: HostId, target: &str, kept: BTreeMap<String, BTreeMap<String, u64>>) {
+        self.note_fault("retention", host, target, Some(kept));
     }
     fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
         let op = Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable };

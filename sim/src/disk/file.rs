@@ -22,6 +22,8 @@ pub(super) struct File {
     pub len: u64,
     durable_len: u64,
     pages: BTreeMap<u64, Page>,
+    /// Pages from the beginning for which there is room in any case.
+    reserved: u64,
     /// Pages that the next sync covers.
     dirty: BTreeSet<u64>,
     /// Lengths that pending syncs will make durable.
@@ -36,12 +38,18 @@ impl File {
     pub fn sparse(len: u64, now_ms: u64) -> File {
         File { len, modified_ms: now_ms, ..File::default() }
     }
+    /// The same, with room for all of it.
+    pub fn allocated(len: u64, now_ms: u64) -> File {
+        File { reserved: len.div_ceil(PAGE as u64), ..File::sparse(len, now_ms) }
+    }
+    /// Pages that it takes of the device.
     pub fn pages(&self) -> u64 {
-        self.pages.len() as u64
+        self.reserved + self.pages.range(self.reserved..).count() as u64
     }
     /// Pages that a write would add.
     pub fn pages_missing(&self, at: u64, len: usize) -> u64 {
         let range = pages_of(at, len as u64);
+        let range = range.start.max(self.reserved)..range.end.max(self.reserved);
         (range.end - range.start) - self.pages.range(range).count() as u64
     }
     /// Writes; grows the file when needed.
@@ -128,6 +136,7 @@ impl File {
             self.touch(number).now[keep..].fill(0);
         }
         self.len = len;
+        self.reserved = self.reserved.min(len.div_ceil(PAGE as u64));
         self.modified_ms = now_ms;
     }
     /// A sync is asked for.

@@ -81,9 +81,9 @@ impl Image {
         self.journal.push(op);
         self.version += 1;
     }
-    pub(super) fn create(&mut self, path: &str, len: u64, now_ms: u64) -> Inode {
+    pub(super) fn create(&mut self, path: &str, file: File) -> Inode {
         let inode = Inode(self.files.len());
-        self.files.push(File::sparse(len, now_ms));
+        self.files.push(file);
         self.change(NameOp::Create(path.to_owned(), inode));
         inode
     }
@@ -201,7 +201,7 @@ mod tests {
         let mut mixed = 0;
         for n in 0..200 {
             let mut image = Image::default();
-            let inode = image.create("log", 0, 0);
+            let inode = image.create("log", File::sparse(0, 0));
             image.file_mut(inode).write(0, &[1; 600], 0);
             let sync = image.sync_asked(inode);
             image.file_mut(inode).write(0, &[2; 600], 0);
@@ -222,7 +222,7 @@ mod tests {
         let (mut lost, mut kept, mut torn) = (0, 0, 0);
         for n in 0..300 {
             let mut image = Image::default();
-            let inode = image.create("log", 8192, 0);
+            let inode = image.create("log", File::sparse(8192, 0));
             image.file_mut(inode).write(0, &[1; 8192], 0);
             let sync = image.sync_asked(inode);
             image.sync_done(inode, sync);
@@ -243,8 +243,8 @@ mod tests {
     fn names_survive_in_order_and_a_synced_file_keeps_its_name() {
         for n in 0..200 {
             let mut image = Image::default();
-            image.create("a", 0, 0);
-            let b = image.create("b", 0, 0);
+            image.create("a", File::sparse(0, 0));
+            let b = image.create("b", File::sparse(0, 0));
             let sync = image.sync_asked(b);
             image.sync_done(b, sync);
             image.rename("b", "c");
@@ -260,7 +260,7 @@ mod tests {
         let mut survived = 0;
         for n in 0..200 {
             let mut image = Image::default();
-            let inode = image.create("log", 4096, 0);
+            let inode = image.create("log", File::sparse(4096, 0));
             let first = image.sync_asked(inode);
             image.sync_done(inode, first);
             image.file_mut(inode).write(0, &[3; 4096], 0);
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn what_was_truncated_reads_as_zeros_when_the_file_grows_again() {
         let mut image = Image::default();
-        let inode = image.create("log", 0, 0);
+        let inode = image.create("log", File::sparse(0, 0));
         image.file_mut(inode).write(0, &[7; 6000], 0);
         image.file_mut(inode).truncate(5000, 0);
         image.file_mut(inode).write(5500, &[8; 10], 0);

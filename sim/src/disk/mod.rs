@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
 use serde::{Deserialize, Serialize};
 
+use file::File;
 pub use image::Image;
 use image::{Inode, parent};
 pub use page::{PAGE, SECTOR};
@@ -274,7 +275,7 @@ impl Disk for SimDisk {
         match (platter.image.find(path), open) {
             (Some(_), _) => {}
             (None, Open::Existing) => return Err(DiskError::Missing),
-            (None, Open::Create { len }) => drop(platter.image.create(path, len, now)),
+            (None, Open::Create { len }) => drop(platter.image.create(path, File::sparse(len, now))),
         }
         Ok(self.table().id(path))
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use seedmq::driver::SlowDisk;
 use seedmq_core::node::{Addr, DiskError, FileId};
 
+use super::file::File;
 use super::image::Inode;
 use super::{Platter, SimDisk, parent};
 use crate::world::entity;
@@ -83,7 +84,7 @@ impl SlowDisk for SimSlow {
             return Err(DiskError::Full);
         }
         if platter.image.find(path).is_none() {
-            platter.image.create(path, len, now);
+            platter.image.create(path, File::allocated(len, now));
         }
         Ok(self.fast.table().id(path))
     }
@@ -106,7 +107,7 @@ impl SlowDisk for SimSlow {
         }
         let inode = match platter.image.find(path) {
             Some(inode) => inode,
-            None => platter.image.create(path, 0, now),
+            None => platter.image.create(path, File::sparse(0, now)),
         };
         platter.image.file_mut(inode).truncate(0, now);
         platter.image.file_mut(inode).write(0, &bytes, now);

@@ -25,6 +25,17 @@ pub fn durable_offsets(platter: &impl Files) -> BTreeMap<String, BTreeMap<String
     offsets
 }
 
+/// The first position of each queue that a store has, if old messages were removed.
+pub fn first_offsets(store: &impl Files) -> Option<BTreeMap<String, BTreeMap<String, u64>>> {
+    let log = read_log(store);
+    let mut offsets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for record in log.records {
+        let queues = offsets.entry(record.topic).or_default();
+        queues.entry(record.queue.to_string()).or_insert(record.queue_offset);
+    }
+    (log.begin > 0).then_some(offsets)
+}
+
 /// A violation that the state of a broker proves.
 pub(crate) fn broken(oracle: Oracle, clause: &str, text: String, proof: Vec<String>) -> Violation {
     Violation {

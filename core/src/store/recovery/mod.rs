@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::checkpoint::{Checkpoint, Kind, QueueState, Snapshot};
 use super::log::LogFile;
 use super::{Fault, Phase, Store, StoreNews, names};
-use crate::node::{Disk, DiskAsk, DiskError, FileId, Instant, Now};
+use crate::node::{Disk, DiskAsk, DiskError, FileId, Instant, Now, Open};
 
 /// Bytes looked at in one step.
 const STEP: usize = 1 << 20;
@@ -110,6 +110,8 @@ pub(super) struct Recovery {
     waits: Option<u64>,
     idle: bool,
     had_abort: bool,
+    /// A sync failed in the life before: what is in memory may not be on the disk, and counts as if it were.
+    failed_sync: bool,
     files: Vec<LogFile>,
     /// Topics and queue numbers that have a folder.
     folders: Vec<(Arc<str>, u32)>,
@@ -209,6 +211,9 @@ impl Store {
         let end = recovery.files.last().map_or(0, |file| file.begin + self.config.log_file_bytes);
         match self.recovery_step(&mut recovery, now, disk, asks) {
             Ok(()) if recovery.stage == Stage::Finish && self.recovery_is_over(&recovery) => {
+                if recovery.failed_sync {
+                    self.forget_failed_sync(disk);
+                }
                 self.recovered(*recovery, now);
                 return;
             }
@@ -254,6 +259,14 @@ impl Store {
         };
         recovery.stage = next;
         Ok(())
+    }
+
+    /// Everything was written again and synced.
+    fn forget_failed_sync(&self, disk: &mut dyn Disk) {
+        if let Ok(file) = disk.open(names::ABORT, Open::Existing) {
+            // A mark that stays costs the next start some writes.
+            let _ = disk.truncate(file, 0);
+        }
     }
 
     fn recovery_is_over(&self, recovery: &Recovery) -> bool {

@@ -28,6 +28,8 @@ impl Store {
     ) -> Result<Stage, Halt> {
         let checkpoint = self.small_file(names::CHECKPOINT, CHECKPOINT_BYTES, disk, asks)?;
         recovery.checkpoint = checkpoint.and_then(|bytes| Checkpoint::from_bytes(&bytes)).unwrap_or_default();
+        let abort = self.small_file(names::ABORT, names::FAILED_SYNC.len() as u64, disk, asks)?;
+        recovery.failed_sync = recovery.had_abort && abort.is_some_and(|bytes| &*bytes == names::FAILED_SYNC);
         let mut found = Vec::new();
         for path in [names::SNAPSHOT, names::SNAPSHOTS_WARM[0], names::SNAPSHOTS_WARM[1]] {
             let head = self.small_file(path, 16, disk, asks)?;
@@ -55,8 +57,8 @@ impl Store {
             recovery.trust = Trust::Foreign;
             return Ok(Stage::Queues(0));
         }
-        let is_ours =
-            |snapshot: &&Snapshot| snapshot.kind != Kind::Written || (!boot.is_empty() && snapshot.boot == boot);
+        let is_warm = !boot.is_empty() && !recovery.failed_sync;
+        let is_ours = |snapshot: &&Snapshot| snapshot.kind != Kind::Written || (is_warm && snapshot.boot == boot);
         if let Some(best) = found.iter().filter(is_ours).max_by_key(|found| (found.through, found.number)).cloned() {
             recovery.same_boot = !boot.is_empty() && best.boot == boot;
             let durable = found.iter().filter(|found| found.kind != Kind::Written);

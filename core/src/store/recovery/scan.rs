@@ -72,6 +72,13 @@ impl Store {
         let left = usize::try_from(file.begin + self.log.file_bytes() - at).expect("a file fits into an address space");
         let step = if crate::buggify!("small slice of recovery") { 4096 } else { STEP };
         let slice = self.slice(at, step.min(left), left, disk, asks)?;
+        if recovery.failed_sync {
+            crate::sometimes!("records written again after a failed sync");
+            if !crate::planted!("failed-sync-forgotten") {
+                disk.write(file.file, at - file.begin, &slice)?;
+                recovery.sync(file.file);
+            }
+        }
         match self.scan_slice(recovery, at, &slice, left, disk)? {
             Seen::Upto(next) => Ok(Stage::Scan(next)),
             Seen::End(end) => Ok(Stage::Tail(Box::new(Tail::begin(end)))),

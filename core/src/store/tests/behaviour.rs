@@ -163,6 +163,28 @@ fn a_failed_sync_ends_writing_for_good() {
 }
 
 #[test]
+fn what_a_failed_sync_covered_is_written_again_in_the_next_life() {
+    let mut rig = rig(|config| config.flush = Flush::Sync);
+    rig.add("T", 0, 10);
+    rig.run(3);
+    rig.put("T", 0, 3_000).unwrap();
+    rig.settle();
+    rig.disk.fails_syncs = Some(DiskError::Io("bad sector".to_owned()));
+    while rig.step() {}
+    rig.disk.fails_syncs = None;
+    assert!(rig.said("Poisoned"), "{:?}", rig.news);
+    rig.die(false, true);
+    rig.start();
+    assert_eq!(rig.store.queue_range("T", 0), 0..2, "it is in memory, and counts as if it were on the disk");
+    rig.add("T", 0, 10);
+    rig.run(3);
+    let promised = rig.die(true, false);
+    rig.start();
+    assert_eq!(rig.store.queue_range("T", 0), 0..3, "and now it is there");
+    rig.check(promised);
+}
+
+#[test]
 fn a_full_disk_refuses_and_resumes() {
     let mut rig = rig(|_| {});
     rig.add("T", 0, 1800);
