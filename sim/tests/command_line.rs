@@ -17,10 +17,12 @@ fn text(output: &Output) -> String {
 }
 
 fn check(history: &str) -> (Option<i32>, String) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a scratch directory");
     let (file, json) = (dir.path().join("h"), dir.path().join("j"));
-    std::fs::write(&file, history).unwrap();
-    let output = sim(&["check", file.to_str().unwrap(), "--json", json.to_str().unwrap()]).output().unwrap();
+    std::fs::write(&file, history).expect("the scratch directory is writable");
+    let mut command = sim(&["check"]);
+    command.arg(&file).arg("--json").arg(&json);
+    let output = command.output().expect("the program runs");
     let judged = std::fs::read_to_string(json).unwrap_or_default();
     (output.status.code(), text(&output) + &judged)
 }

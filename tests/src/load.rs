@@ -297,8 +297,8 @@ async fn pull_on_one(pulling: Pulling, queues: [u32; 2]) -> io::Result<Outcome> 
     let share = pulling.messages / u64::from(pulling.connections);
     let (mut at, mut sent_at) = ([0_u64; 2], [Instant::now(); 2]);
     let mut outcome = Outcome::default();
-    for slot in 0..2 {
-        stream.write_all(&pull_frame(&pulling, queues[slot], slot as u32, 0)).await?;
+    for (slot, queue) in (0..).zip(queues) {
+        stream.write_all(&pull_frame(&pulling, queue, slot, 0)).await?;
     }
     let (mut answers, mut open) = (Answers::default(), 2);
     while open > 0 {

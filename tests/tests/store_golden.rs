@@ -25,7 +25,10 @@ fn unpack(name: &str) -> MemDisk {
     let mut tar = Vec::new();
     flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut tar).expect("gzip");
     let (mut disk, mut at, mut long_name) = (MemDisk::new(), 0, None);
-    let text = |bytes: &[u8]| String::from_utf8(bytes.split(|b| *b == 0).next().unwrap().to_vec()).unwrap();
+    let text = |bytes: &[u8]| {
+        let text = bytes.split(|b| *b == 0).next().expect("a split has a first part");
+        String::from_utf8(text.to_vec()).expect("names and numbers are text")
+    };
     let mut files = 0;
     while at + 512 <= tar.len() && tar[at] != 0 {
         let head = &tar[at..at + 512];
@@ -303,9 +306,14 @@ fn change(disk: &mut MemDisk, at: u64, change: impl FnOnce(&mut Vec<u8>, usize))
     disk.put(&path, &bytes);
 }
 
+/// A count or an offset.
+fn natural(value: &serde_json::Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is not a natural number"))
+}
+
 /// Does to a copy what the case says.
 fn damage(disk: &mut MemDisk, case: &serde_json::Value) {
-    let pair = |value: &serde_json::Value| (value[0].as_u64().unwrap(), value[1].as_u64().unwrap() as usize);
+    let pair = |value: &serde_json::Value| (natural(&value[0]), natural(&value[1]) as usize);
     let (last, last_len) = pair(&case["lastRecord"]);
     let mid = if case["damaged"].is_null() { last } else { pair(&case["damaged"]["mid"]).0 };
     let old = if case["damaged"].is_null() { last } else { pair(&case["damaged"]["old"]).0 };
@@ -372,12 +380,12 @@ fn at_least_what_java_recovers_is_recovered() {
         let mut opened = opened.unwrap_or_else(|why| panic!("{what}: {why}"));
         let ranges = opened.ranges();
         if let Some(queues) = case["queues"].as_object() {
-            let range = |range: &serde_json::Value| range[0].as_u64().unwrap()..range[1].as_u64().unwrap();
+            let range = |range: &serde_json::Value| natural(&range[0])..natural(&range[1]);
             let java: BTreeMap<_, _> = queues.iter().map(|(queue, r)| (queue.clone(), range(r))).collect();
             assert_eq!(ranges, java, "{what}");
             whole.insert(name.to_owned(), java);
         }
-        if !case["load"].as_bool().unwrap() {
+        if !case["load"].as_bool().expect("whether Java loads it") {
             assert_eq!(ranges, whole[name], "{what}: Java does not open it, here nothing is lost");
             continue;
         }
@@ -389,14 +397,15 @@ fn at_least_what_java_recovers_is_recovered() {
             let java = match differ.and_then(|differ| differ.get(queue)) {
                 None => all.clone(),
                 Some(serde_json::Value::Null) => 0..0,
-                Some(range) => range[0].as_u64().unwrap()..range[1].as_u64().unwrap(),
+                Some(range) => natural(&range[0])..natural(&range[1]),
             };
             let ours = ranges.get(queue).cloned().unwrap_or(0..0);
             let at_least = java.is_empty() || (ours.start <= java.start && ours.end >= java.end);
             assert!(at_least && ours.end >= java.end, "{what}: {queue} is {ours:?}, Java has {java:?}");
             for offset in ours {
-                let (topic, id) = queue.rsplit_once('/').unwrap();
-                let get = Get { topic, queue_id: id.parse().unwrap(), offset, max: 1, max_bytes: 1 << 20, tags: None };
+                let (topic, id) = queue.rsplit_once('/').expect("topic/queue");
+                let queue_id = id.parse().expect("a queue number");
+                let get = Get { topic, queue_id, offset, max: 1, max_bytes: 1 << 20, tags: None };
                 let got = opened.store.get(&get, &mut opened.disk, &mut opened.asks);
                 assert!(matches!(got.status, GetStatus::Found), "{what}: {queue} at {offset}: {:?}", got.status);
             }
@@ -415,7 +424,7 @@ fn at_least_what_java_recovers_is_recovered() {
 fn what_is_cut_though_sound_is_kept_aside() {
     let mut disk = unpack("store-killed");
     change(&mut disk, 524_497, |bytes, at| bytes[at + 90] ^= 1);
-    let before = disk.content("commitlog/00000000000000524288").unwrap();
+    let before = disk.content("commitlog/00000000000000524288").expect("a log file");
     let opened = Opened::open(disk).expect("opens");
     let aside = opened.disk.content("seedmq.cut/00000000000000524497").expect("a copy");
     assert_eq!(aside[..21_401], before[209..21_610]);
@@ -429,7 +438,7 @@ fn a_store_that_is_not_understood_is_refused_and_left_alone() {
         let mut disk = unpack("store-clean");
         spoil(&mut disk);
         let before: Vec<(String, Bytes)> =
-            disk.paths().into_iter().map(|path| (path.clone(), disk.content(&path).unwrap())).collect();
+            disk.paths().into_iter().map(|path| (path.clone(), disk.content(&path).expect("a listed file"))).collect();
         let mut found = disk.clone();
         // The refusal is asked of a copy, so that what it leaves can be compared.
         let why = {
@@ -480,7 +489,7 @@ fn a_store_that_is_not_understood_is_refused_and_left_alone() {
     let foreign = |disk: &mut MemDisk| disk.put("commitlog/00000000000000000000", &[0x5A; 65_536]);
     odd("a foreign format", &foreign, config(), &["commitlog/00000000000000000000", "storePathRootDir"]);
     let cut = |disk: &mut MemDisk| {
-        let bytes = disk.content("commitlog/00000000000000262144").unwrap();
+        let bytes = disk.content("commitlog/00000000000000262144").expect("a log file");
         disk.put("commitlog/00000000000000262144", &bytes[..30_000]);
     };
     odd("a short last file with messages", &cut, config(), &["00000000000000262144 has 30000 bytes", "restore"]);

@@ -160,7 +160,7 @@ impl Snapshot {
                 topics.push((queue.topic.clone(), Vec::new()));
             }
             // Files are made when entries are first written: a snapshot speaks of the time after that.
-            let files_from = queue.files_from.or((queue.end > queue.written).then(|| queue.written));
+            let files_from = queue.files_from.or((queue.end > queue.written).then_some(queue.written));
             let files_from = files_from.map(|from| from / queues.file_entries() * queues.file_entries());
             let state = QueueState { id: queue.id, range: queue.min..queue.end, files_from };
             topics.last_mut().expect("just pushed").1.push(state);

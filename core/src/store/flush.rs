@@ -130,11 +130,7 @@ impl Store {
     /// The asynchronous flush, and at a stop the last one.
     fn flush_log(&mut self, now: Now, asks: &mut Vec<DiskAsk>) {
         let marks = self.log.marks();
-        if self.phase == Phase::Stopping {
-            self.flusher.log_at = None;
-            self.flusher.sync_target = marks.written;
-            asks.extend(self.log.sync());
-        } else if self.flusher.log_at.is_some_and(|at| at <= now.mono) {
+        if self.phase == Phase::Stopping || self.flusher.log_at.is_some_and(|at| at <= now.mono) {
             self.flusher.log_at = None;
             self.flusher.sync_target = marks.written;
             asks.extend(self.log.sync());
