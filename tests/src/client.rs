@@ -16,7 +16,7 @@ use crate::tools::{self, Missing};
 /// Which program.
 #[derive(Clone, Debug)]
 pub struct Kit {
-    /// `java-5.5.0`, `go`, …
+    /// `java-5.5.0-json`, `go`, …
     pub name: String,
     /// Program and fixed arguments.
     words: Vec<String>,
@@ -45,7 +45,7 @@ impl Kit {
             "Client",
         ];
         Ok(Kit {
-            name: format!("java-{release}"),
+            name: format!("java-{release}-{}", encoding.to_lowercase()),
             words: words.map(str::to_owned).to_vec(),
             sees_broker: true,
             batches: true,
