@@ -384,7 +384,9 @@ pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, in
         (command, seen.admin.clone())
     });
     // The administrator is never killed, and asks little.
-    let _ = handle.map(|handle| handle.try_command(command));
+    if let Some(handle) = handle {
+        let _ = handle.try_command(command);
+    }
 }
 
 /// The administrator has an answer.

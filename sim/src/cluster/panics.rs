@@ -47,7 +47,8 @@ pub(super) fn listen() {
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             let (file, line) = info.location().map_or(("?".into(), 0), |at| (at.file().to_owned(), at.line()));
-            let message = info.payload_as_str().unwrap_or("no message").to_owned();
+            let (text, owned) = (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>());
+            let message = text.copied().or(owned.map(String::as_str)).unwrap_or("no message").to_owned();
             eprintln!("panic at {file}:{line}: {message}");
             if std::env::var_os("RUST_BACKTRACE").is_some_and(|on| on != "0") {
                 eprintln!("{}", std::backtrace::Backtrace::force_capture());

@@ -115,7 +115,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     open.into_iter().for_each(|index| act::end(scene, index));
     scene.seen(|seen| seen.triggers.disarm());
     let bound = began + scene.tape.header.config.converge_ms * MS;
-    let settled = proceed(scene, bound.min(cut), |scene| settle::is_settled(scene)).await;
+    let settled = proceed(scene, bound.min(cut), settle::is_settled).await;
     if cut <= bound && !settled {
         return;
     }

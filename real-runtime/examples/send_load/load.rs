@@ -1,6 +1,4 @@
-//! What a send costs the server: load from this process on an echo node in it (the driver alone), or on a broker elsewhere.
-//!
-//! `cargo run --release -p seedmq --example send_load -- [CONNECTIONS] [IN_FLIGHT] [BODY_BYTES] [SECONDS] [BROKER PID]`
+//! The measurement: clients on threads, and the echo node if no broker is given.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +13,8 @@ use seedmq::real::RealWorld;
 use seedmq_core::wire::send::SendMessageHeader;
 use seedmq_core::wire::{Frame, codec};
 
-fn main() {
+/// Measures and prints.
+pub fn run() {
     let number = |n: usize, default: usize| std::env::args().nth(n).and_then(|a| a.parse().ok()).unwrap_or(default);
     let (connections, in_flight, body, seconds) = (number(1, 4), number(2, 64), number(3, 1024), number(4, 5));
     let (at, clock) = match (std::env::args().nth(5), std::env::args().nth(6)) {
