@@ -157,8 +157,7 @@ pub fn seedmq() -> PathBuf {
             cargo.current_dir(repository()).args([
                 "build",
                 "-q",
-                "-p",
-                "seedmq",
+                "--workspace",
                 "--bin",
                 "seedmq",
                 "--profile",

@@ -176,18 +176,17 @@ fn cargo(words: &[&str]) -> Command {
 
 /// Builds the tests of real processes and runs their binaries in lanes.
 fn real_processes() -> (bool, String) {
-    let built = run(&mut cargo(&["build", "-p", "seedmq", "--bin", "seedmq", "--release"]), "build-seedmq");
-    if !built.0 {
-        return built;
-    }
-    let words =
-        ["test", "-p", "seedmq-tests", "--release", "--tests", "--no-run", "--message-format=json-render-diagnostics"];
-    let (ok, text) = run(&mut cargo(&words), "build-real-processes");
+    // The whole workspace, as all steps do: a part of it would build the dependencies again, with other features.
+    let words = ["test", "--workspace", "--release", "--no-run", "--message-format=json-render-diagnostics"];
+    let (ok, messages) = run(&mut cargo(&words), "build-real-processes");
     if !ok {
-        return (ok, text);
+        return (ok, messages);
     }
-    let binaries =
-        Mutex::new(SIDE_BY_SIDE.iter().filter_map(|name| Some((*name, binary(&text, name)?))).collect::<Vec<_>>());
+    let built = |name, kind| {
+        executable(&messages, name, kind).unwrap_or_else(|| panic!("cargo built the {kind} {name} and says so"))
+    };
+    let seedmq = built("seedmq", "bin");
+    let binaries = Mutex::new(SIDE_BY_SIDE.iter().rev().map(|name| (*name, built(name, "test"))).collect::<Vec<_>>());
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..LANES {
@@ -195,7 +194,9 @@ fn real_processes() -> (bool, String) {
                 loop {
                     let Some((name, path)) = ({ binaries.lock().expect("no lane panics").pop() }) else { return };
                     let started = Instant::now();
-                    let result = run(Command::new(&path).args(["--show-output", "--test-threads", "2"]), name);
+                    let mut command = Command::new(&path);
+                    command.args(["--show-output", "--test-threads", "2"]).env("SEEDMQ_BIN", &seedmq);
+                    let result = run(&mut command, name);
                     println!("    {name}: {} s", started.elapsed().as_secs());
                     results.lock().expect("no lane panics").push(result);
                 }
@@ -225,11 +226,15 @@ fn campaign() -> (bool, String) {
     (true, all)
 }
 
-/// The executable of one test target in cargo's messages.
-fn binary(messages: &str, name: &str) -> Option<PathBuf> {
+/// The executable of one target in cargo's messages: a program (`bin`) or a file of tests (`test`).
+fn executable(messages: &str, name: &str, kind: &str) -> Option<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut found = parsed.filter(|message| message["target"]["name"] == name && message["profile"]["test"] == true);
-    found.find_map(|message| Some(Path::new(message["executable"].as_str()?).to_owned()))
+    // A program may have the name of a file of tests, and unit tests of its own.
+    let is_it = |message: &serde_json::Value| {
+        let (target, is_test) = (&message["target"], message["profile"]["test"] == true);
+        target["name"] == name && target["kind"][0] == kind && is_test == (kind == "test")
+    };
+    parsed.filter(is_it).find_map(|message| Some(Path::new(message["executable"].as_str()?).to_owned()))
 }
 
 /// The lines of a failed step that tell why.
@@ -295,6 +300,20 @@ fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_tests_is_told_from_a_program_of_its_name() {
+        let message = |kind: &str, test: bool, path: &str| {
+            let target = serde_json::json!({"name": "kill9", "kind": [kind]});
+            serde_json::json!({"target": target, "profile": {"test": test}, "executable": path}).to_string()
+        };
+        let messages =
+            [message("bin", true, "/units"), message("bin", false, "/program"), message("test", true, "/tests")];
+        let messages = messages.join("\n");
+        assert_eq!(executable(&messages, "kill9", "test").as_deref(), Some(Path::new("/tests")));
+        assert_eq!(executable(&messages, "kill9", "bin").as_deref(), Some(Path::new("/program")));
+        assert_eq!(executable(&messages, "kill8", "test"), None);
+    }
 
     #[test]
     fn summaries_of_several_harnesses_add_up() {
