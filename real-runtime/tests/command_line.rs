@@ -207,18 +207,18 @@ fn a_producer_without_a_queue_says_so_and_fails() {
 }
 
 #[test]
-fn a_broker_warns_about_unknown_properties_and_uses_the_rest() {
+fn a_broker_warns_about_settings_of_java_that_mean_nothing_and_uses_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
     let conf = dir.path().join("broker.conf");
     let store = dir.path().join("store");
     let text = format!(
-        "brokerName=mine\nbrokerNmae=x\nlistenPort={port}\nbrokerIP1=127.0.0.1\nstorePathRootDir={}\n",
+        "brokerName=mine\nhaListenPort=1\nlistenPort={port}\nbrokerIP1=127.0.0.1\nstorePathRootDir={}\n",
         store.display()
     );
     std::fs::write(&conf, text).unwrap();
     let mut broker = Server::start(&["broker", "-c", conf.to_str().unwrap(), "--listen", "127.0.0.1"], dir.path());
-    assert!(broker.line("unknown property").contains("broker.conf:2: unknown property brokerNmae, ignored"));
+    assert!(broker.line("no meaning").contains("broker.conf:2: haListenPort has no meaning here, ignored"));
     assert_eq!(
         broker.line("boot success"),
         format!("The broker[mine, 127.0.0.1:{port}] boot success. serializeType=JSON")

@@ -242,7 +242,11 @@ fn expected<T>() -> &'static str {
     match std::any::type_name::<T>() {
         "bool" => "true or false",
         "alloc::string::String" => "text",
-        _ => "a whole number in range",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 up",
+        _ => "a whole number",
     }
 }
 
@@ -428,10 +432,11 @@ mod tests {
         let mut config = BrokerConfig::default();
         for (name, value, says) in [
             ("noSuchKey", "1", "unknown property noSuchKey"),
-            ("listenPort", "abc", "listenPort=abc: expected a whole number in range"),
+            ("listenPort", "abc", "listenPort=abc: expected a whole number from 0 to 65535"),
             ("autoCreateTopicEnable", "yes", "true or false"),
             ("flushDiskType", "LAZY", "ASYNC_FLUSH or SYNC_FLUSH"),
             ("brokerIP1", "localhost", "must be an IP address"),
+            ("fileReservedTime", "-1", "a whole number from 0"),
             ("brokerRole", "SLAVE", "only ASYNC_MASTER"),
             ("deleteWhen", "25", "hours of the day"),
             ("defaultTopicQueueNums", "0", "within"),

@@ -52,7 +52,7 @@ mod send;
 pub mod stats;
 pub mod topics;
 
-pub use config::{BrokerConfig, PropertyError};
+pub use config::{BrokerConfig, PROPERTIES, PropertyError};
 
 use clients::Clients;
 use dispatch::Fault;

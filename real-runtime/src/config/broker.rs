@@ -6,10 +6,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use seedmq_core::broker::{BrokerConfig, PropertyError};
+use seedmq_core::broker::{BrokerConfig, PROPERTIES, PropertyError};
 
 use super::properties::Property;
-use super::{AddressServer, ConfigError, Verdict, read_properties, set};
+use super::{AddressServer, ConfigError, Verdict, java, read_properties, set, set_path};
 use crate::real::disk::StorePaths;
 
 /// Settings of a broker process.
@@ -55,12 +55,11 @@ impl BrokerSettings {
     }
 
     fn take(&mut self, entry: &Property, endpoint: &mut Endpoint) -> Verdict {
-        let path = || Some(PathBuf::from(entry.value.trim()));
         match &*entry.key {
-            "storePathRootDir" => set(&mut self.paths.root, entry, "a directory"),
-            "storePathCommitLog" => taken(&mut self.paths.commit_log, path()),
-            "storePathConsumeQueue" => taken(&mut self.paths.consume_queue, path()),
-            "storePathIndex" => taken(&mut self.paths.index, path()),
+            "storePathRootDir" => set_path(&mut self.paths.root, entry),
+            "storePathCommitLog" => set_path(self.paths.commit_log.get_or_insert_default(), entry),
+            "storePathConsumeQueue" => set_path(self.paths.consume_queue.get_or_insert_default(), entry),
+            "storePathIndex" => set_path(self.paths.index.get_or_insert_default(), entry),
             "bindAddress" => set(&mut self.bind, entry, "an IP address"),
             "rmqAddressServerDomain" => taken(&mut endpoint.domain, entry.value.trim().to_owned()),
             "rmqAddressServerSubGroup" => taken(&mut endpoint.subgroup, entry.value.trim().to_owned()),
@@ -69,12 +68,17 @@ impl BrokerSettings {
                 self.ip_given |= key == "brokerIP1";
                 match self.config.set(key, &entry.value) {
                     Ok(()) => Verdict::Taken,
-                    Err(PropertyError::Unknown(_)) => Verdict::Unknown,
+                    Err(PropertyError::Unknown(_)) => java::judge(entry, java::BROKER, names()),
                     Err(wrong @ PropertyError::Invalid { .. }) => Verdict::Wrong(wrong.to_string()),
                 }
             }
         }
     }
+}
+
+/// Names that the Java lists need not have.
+fn names() -> impl Iterator<Item = &'static str> {
+    PROPERTIES.iter().map(|property| property.name)
 }
 
 struct Endpoint {
@@ -138,10 +142,15 @@ mod tests {
     fn wrong_and_unknown_entries_are_told_with_their_lines() {
         let (_, result) = read("brokerName=b\nlistenPort=many\n");
         let text = result.expect_err("many").to_string();
-        assert!(text.ends_with("broker.conf:2: listenPort=many: expected a whole number in range"), "{text}");
+        assert!(text.contains("broker.conf:2: listenPort=many: expected a whole number from 0 to 65535. "), "{text}");
         let (_, result) = read("brokerNmae=b\n");
+        let text = result.expect_err("a slip").to_string();
+        assert!(text.contains("broker.conf:1: brokerNmae=b: there is no setting brokerNmae. Did you mean brokerName?"));
+        let (_, result) = read("storePathRootDir=\n");
+        assert!(result.expect_err("empty").to_string().contains("expected one directory"));
+        let (_, result) = read("haListenPort=10912\n");
         let warnings = result.expect("it is usable");
-        assert!(warnings[0].ends_with("broker.conf:1: unknown property brokerNmae, ignored"), "{warnings:?}");
+        assert!(warnings[0].ends_with("broker.conf:1: haListenPort has no meaning here, ignored"), "{warnings:?}");
     }
 
     #[test]

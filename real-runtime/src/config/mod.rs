@@ -1,15 +1,16 @@
 //! Configuration as RocketMQ users write it: `broker.conf`, `namesrv.conf`, the address of the name servers.
 //!
-//! Invariant: nothing in a file is passed over silently: an entry is taken, refused with its line and what was expected, or
-//! warned about with its line.
+//! Invariant: nothing in a file is passed over silently: an entry is taken, refused with its line, what was expected and what
+//! to do, or, when it is a setting of the Java servers that means nothing here, warned about with its line.
 
 pub mod broker;
 mod http;
+mod java;
 pub mod name_servers;
 pub mod namesrv;
 pub mod properties;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use http::{AddressServer, follow};
 
@@ -25,8 +26,10 @@ pub struct ConfigError(pub String);
 pub enum Verdict {
     /// It means something and was taken.
     Taken,
-    /// Nobody knows it.
-    Unknown,
+    /// A setting of the Java servers that means nothing here.
+    Foreign,
+    /// Nobody knows it; the name that may have been meant.
+    Unknown(Option<&'static str>),
     /// The value is wrong: what was expected.
     Wrong(String),
 }
@@ -45,11 +48,36 @@ pub fn read_properties(path: &Path, mut take: impl FnMut(&Property) -> Verdict) 
         }
         match take(entry) {
             Verdict::Taken => {}
-            Verdict::Unknown => warnings.push(format!("{name}:{line}: unknown property {key}, ignored")),
-            Verdict::Wrong(why) => return Err(ConfigError(format!("{name}:{line}: {why}"))),
+            Verdict::Foreign => warnings.push(format!("{name}:{line}: {key} has no meaning here, ignored")),
+            Verdict::Unknown(meant) => return Err(ConfigError(format!("{name}:{line}: {}", no_such(entry, meant)))),
+            Verdict::Wrong(why) => {
+                return Err(ConfigError(format!(
+                    "{name}:{line}: {why}. Correct the line, or remove it for the default"
+                )));
+            }
         }
     }
     Ok(warnings)
+}
+
+fn no_such(entry: &Property, meant: Option<&str>) -> String {
+    let Property { key, value, .. } = entry;
+    match meant {
+        Some(meant) => {
+            format!("{key}={value}: there is no setting {key}. Did you mean {meant}? Correct the line, or remove it")
+        }
+        None => format!("{key}={value}: there is no setting {key}, here or in RocketMQ. Remove the line"),
+    }
+}
+
+/// A path read into `into`.
+pub fn set_path(into: &mut PathBuf, entry: &Property) -> Verdict {
+    let path = entry.value.trim();
+    if path.is_empty() || path.contains(',') {
+        return Verdict::Wrong(format!("{}={}: expected one directory", entry.key, entry.value));
+    }
+    *into = path.into();
+    Verdict::Taken
 }
 
 /// A value read into `into`, or what was expected.
@@ -74,27 +102,49 @@ mod tests {
         let mut port = 0;
         let result = read_properties(&path, |entry| match &*entry.key {
             "port" => set(&mut port, entry, "a port from 0 to 65535"),
-            _ => Verdict::Unknown,
+            "haListenPort" => Verdict::Foreign,
+            _ => Verdict::Unknown(Some("port")),
         });
         let strip = |text: String| text.replace(&format!("{}/", dir.path().display()), "");
         (port, result.map(|all| all.into_iter().map(strip).collect()).map_err(|error| strip(error.to_string())))
     }
 
     #[test]
-    fn unknown_and_repeated_keys_are_warned_about_with_their_lines() {
-        let (port, result) = read("# mine\nport=1\n\nprot=3\nport = 2 \n");
+    fn foreign_and_repeated_keys_are_warned_about_with_their_lines() {
+        let (port, result) = read("# mine\nport=1\n\nhaListenPort=3\nport = 2 \n");
         assert_eq!(port, 2);
-        let expected =
-            ["x.conf:2: port is set again below; the last one counts", "x.conf:4: unknown property prot, ignored"];
+        let expected = [
+            "x.conf:2: port is set again below; the last one counts",
+            "x.conf:4: haListenPort has no meaning here, ignored",
+        ];
         assert_eq!(result.expect("it is usable"), expected);
     }
 
     #[test]
     fn a_wrong_value_is_refused_with_its_line_and_what_was_expected() {
         let (_, result) = read("\nport=seventy\n");
-        assert_eq!(result.expect_err("seventy"), "x.conf:2: port=seventy: expected a port from 0 to 65535");
+        let cure = "Correct the line, or remove it for the default";
+        let expected = format!("x.conf:2: port=seventy: expected a port from 0 to 65535. {cure}");
+        assert_eq!(result.expect_err("seventy"), expected);
         let (_, result) = read("port=\\u00zz");
         assert_eq!(result.expect_err("broken"), "x.conf: line 1: expected four hexadecimal digits after \\u");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_likely_name() {
+        let (_, result) = read("prot=3\n");
+        let expected = "x.conf:1: prot=3: there is no setting prot. Did you mean port? Correct the line, or remove it";
+        assert_eq!(result.expect_err("prot"), expected);
+    }
+
+    #[test]
+    fn a_directory_is_one_directory() {
+        let entry = |value: &str| Property { line: 1, key: "dir".into(), value: value.into() };
+        let mut path = PathBuf::new();
+        assert_eq!((set_path(&mut path, &entry(" /data ")), &*path), (Verdict::Taken, Path::new("/data")));
+        for wrong in ["", " ", "/a,/b"] {
+            assert!(matches!(set_path(&mut path, &entry(wrong)), Verdict::Wrong(_)), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use seedmq_core::namesrv::NameServerConfig;
+use seedmq_core::namesrv::{NameServerConfig, PROPERTIES};
 
 use super::properties::Property;
-use super::{ConfigError, Verdict, read_properties, set};
+use super::{ConfigError, Verdict, java, read_properties, set};
 
 /// Settings of a name server process.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl NamesrvSettings {
             "kvConfigPath" => self.take_kv_path(entry),
             key => match self.config.set(key, &entry.value) {
                 Ok(true) => Verdict::Taken,
-                Ok(false) => Verdict::Unknown,
+                Ok(false) => java::judge(entry, java::NAMESRV, PROPERTIES.iter().map(|property| property.name)),
                 Err(why) => Verdict::Wrong(format!("{key}={}: {why}", entry.value)),
             },
         }
@@ -76,9 +76,14 @@ mod tests {
         std::fs::write(&path, text).expect("it is written");
         let mut settings = NamesrvSettings::new("/x");
         let warnings = settings.read(&path).expect("it is usable");
-        assert!(warnings[0].ends_with("namesrv.conf:4: unknown property clusterTest, ignored"), "{warnings:?}");
+        assert!(warnings[0].ends_with("namesrv.conf:4: clusterTest has no meaning here, ignored"), "{warnings:?}");
         assert_eq!((settings.config.port, settings.bind.to_string()), (9877, "127.0.0.3".into()));
         assert_eq!((&*settings.dir, &*settings.config.kv_path), (Path::new("/data/ns"), "kv.json"));
+        std::fs::write(&path, "listenProt=9877").expect("it is written");
+        let error = settings.read(&path).expect_err("a slip").to_string();
+        assert!(
+            error.contains("namesrv.conf:1: listenProt=9877: there is no setting listenProt. Did you mean listenPort?")
+        );
         std::fs::write(&path, "listenPort=x").expect("it is written");
         let error = settings.read(&path).expect_err("x").to_string();
         assert!(error.contains("namesrv.conf:1: listenPort=x: expected a port"), "{error}");
