@@ -68,6 +68,10 @@ impl ConfigFile {
     pub fn failed(&self) -> Option<&DiskError> {
         self.failed.as_ref()
     }
+    /// Why the newest content is neither in place nor on its way, until it is tried again.
+    pub fn stuck(&self) -> Option<&DiskError> {
+        self.failed.as_ref().filter(|_| self.writing.is_none())
+    }
     /// Asks for a replacement when one is wanted and none is under way.
     pub fn ask(&mut self, content: impl FnOnce() -> Bytes) -> Option<DiskAsk> {
         if self.writing.is_some() || self.done == self.wanted {

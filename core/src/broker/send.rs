@@ -63,7 +63,11 @@ impl Broker {
         self.make_topic(&header, cx)?;
         let topic = self.topics.get(header.topic).expect("it was there or was just made");
         if topic.since > self.files.topics.done() {
-            return self.defer(caller, frame);
+            return match self.files.topics.stuck() {
+                // Nobody waits for the next try: it comes later than senders give up.
+                Some(why) => Err(unsaved(&format!("{} cannot be written: {why}", self.files.topics.path()))),
+                None => self.defer(caller, frame),
+            };
         }
         let (name, queue_id) = (topic.name.clone(), self.choose_queue(caller, &header, topic, cx)?);
         let draft = self.draft(caller, &header, name, queue_id, &frame.body);
@@ -340,12 +344,13 @@ impl Broker {
             }
             match &failed {
                 None => self.on_request(caller.conn, frame, cx),
-                Some(why) => {
-                    let text = format!("the new topic could not be saved: {why}");
-                    let fault = Fault::new(response::SERVICE_NOT_AVAILABLE, text);
-                    self.finish(&caller, Err(fault), cx);
-                }
+                Some(why) => self.finish(&caller, Err(unsaved(why)), cx),
             }
         }
     }
+}
+
+/// A topic is not there before it is on the disk.
+fn unsaved(why: &str) -> Fault {
+    Fault::new(response::SERVICE_NOT_AVAILABLE, format!("the new topic could not be saved: {why}"))
 }

@@ -119,7 +119,10 @@ impl Store {
         if self.flusher.cycle.is_some() {
             let most = if crate::buggify!("small slice of queue writes") { 1 } else { QUEUES_A_STEP };
             match self.queues.write_some(most, disk, &mut self.warm) {
-                Ok(true) => self.end_cycle(now, disk),
+                Ok(true) => {
+                    self.end_cycle(now, disk);
+                    self.there_is_space();
+                }
                 Ok(false) => {}
                 Err(why) => self.projection_failed(&why, now),
             }

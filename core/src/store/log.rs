@@ -236,6 +236,11 @@ impl CommitLog {
         Some(DiskAsk::Allocate { path, len: self.file_bytes })
     }
 
+    /// Whether a file was asked for and is not there yet.
+    pub fn waits_for_file(&self) -> bool {
+        self.allocating.is_some()
+    }
+
     /// Whether this path is the file that was asked for.
     pub fn is_allocating(&self, path: &str) -> bool {
         self.allocating.is_some_and(|begin| names::log_file(begin) == path)

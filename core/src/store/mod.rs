@@ -228,6 +228,8 @@ pub struct Store {
     poisoned: Option<String>,
     /// Why no write is taken until there is space.
     full: Option<String>,
+    /// Whether a notice was given that writes are refused for want of space, and none since.
+    waits_for_space: bool,
     /// When the space is looked at again.
     retry_at: Option<Instant>,
     /// News that wait to be handed out.
@@ -258,6 +260,7 @@ impl Store {
             ended_well: true,
             poisoned: None,
             full: None,
+            waits_for_space: false,
             retry_at: None,
             news: Vec::new(),
             entries: Vec::new(),
@@ -378,13 +381,11 @@ impl Store {
             asks.push(DiskAsk::Sync { file, through: 0 });
         }
         match self.log.allocated(result) {
-            Ok(()) => {}
-            Err(DiskError::Full) => self.disk_is_full(&format!("allocating {path}"), now),
-            Err(why) => {
-                self.full = Some(format!("allocating {path} failed: {why}"));
-                self.news.push(StoreNews::Notice(format!("allocating {path} failed, trying again: {why}")));
-                self.retry_at = Some(now.mono + Duration::from_secs(1));
+            Ok(()) => self.there_is_space(),
+            Err(DiskError::Full) => {
+                self.disk_is_full(&format!("making {path} of {} bytes", self.config.log_file_bytes), now);
             }
+            Err(why) => self.wait_for_space(format!("making {path} failed, and is tried again: {why}"), now),
         }
     }
 
@@ -421,13 +422,30 @@ impl Store {
 
     /// No write is taken until there is space again.
     fn disk_is_full(&mut self, doing: &str, now: Now) {
-        if self.full.is_none() {
-            crate::sometimes!("store refuses writes on a full disk");
-            let why = format!("the disk is full ({doing}): free some space, writes then resume by themselves");
+        crate::sometimes!("store refuses writes on a full disk");
+        self.wait_for_space(
+            format!("the disk is full ({doing}): free some space, writes then resume by themselves"),
+            now,
+        );
+    }
+
+    /// Refuses writes and tries again in a second. A wait is told once, however many tries it takes.
+    fn wait_for_space(&mut self, why: String, now: Now) {
+        if !self.waits_for_space {
+            self.waits_for_space = true;
             self.news.push(StoreNews::Notice(why.clone()));
-            self.full = Some(why);
         }
+        self.full.get_or_insert(why);
         self.retry_at = Some(now.mono + Duration::from_secs(1));
+    }
+
+    /// What a full disk stopped went well.
+    fn there_is_space(&mut self) {
+        let all_is_well = self.full.is_none() && !self.log.waits_for_file();
+        if all_is_well && std::mem::take(&mut self.waits_for_space) {
+            crate::sometimes!("store resumes after a full disk");
+            self.news.push(StoreNews::Notice("the disk has space again: writes are taken".into()));
+        }
     }
 
     /// Tries again what a full disk stopped.
@@ -441,10 +459,7 @@ impl Store {
             self.retry_at = Some(now.mono + Duration::from_secs(1));
             return;
         }
-        if let Some(why) = self.full.take() {
-            crate::sometimes!("store resumes after a full disk");
-            self.news.push(StoreNews::Notice(format!("writes are tried again after: {why}")));
-        }
+        self.full = None;
         asks.extend(self.log.allocate());
     }
 

@@ -87,6 +87,15 @@ fn a_send_to_a_new_topic_waits_until_the_topic_is_saved() {
     world.disk.refuse_replace = true;
     let answer = world.send(conn, "New", "");
     assert_eq!(answer.code, response::SERVICE_NOT_AVAILABLE, "{answer:?}");
+    // The next try is seconds away: who comes before it is not kept waiting.
+    let next = world.post(conn, send("New", 0, "", "b"));
+    world.quiet();
+    let answer = world.answer(conn, next).expect("an answer at once");
+    assert_eq!(answer.code, response::SERVICE_NOT_AVAILABLE, "{answer:?}");
+    assert!(
+        answer.remark.as_deref().is_some_and(|text| text.contains("topics.json cannot be written: ")),
+        "{answer:?}"
+    );
     assert_eq!(world.broker.store().marks().appended, 0);
     world.disk.refuse_replace = false;
     world.pass(Duration::from_secs(6));

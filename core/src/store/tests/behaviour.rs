@@ -201,10 +201,13 @@ fn a_full_disk_refuses_and_resumes() {
     assert!(refused.contains("disk is full"), "{refused}: {:?}", rig.news);
     rig.pass(5);
     assert!(rig.store.refuses_writes().is_some());
+    let told = |rig: &Rig, what| rig.news.iter().filter(|news| format!("{news:?}").contains(what)).count();
+    assert_eq!((told(&rig, "disk is full"), told(&rig, "space again")), (1, 0), "told once: {:?}", rig.news);
     rig.disk.usage.free = 1 << 40;
     rig.pass(5);
     rig.pass(5);
     assert_eq!(rig.store.refuses_writes(), None, "{:?}", rig.news);
+    assert_eq!((told(&rig, "disk is full"), told(&rig, "space again")), (1, 1), "{:?}", rig.news);
     rig.add("T", 0, 1800);
     assert_eq!(rig.ask("T", 0, 0, 9).max_offset, rig.store.queue_range("T", 0).end);
 }
