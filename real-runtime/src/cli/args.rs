@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// A message queue that RocketMQ clients, tools and disk files work with.
 #[derive(Debug, Parser)]
-#[command(name = "seedmq", version, about, long_about = LONG, after_long_help = EXAMPLES, propagate_version = true)]
+#[command(name = "seedmq", version, long_about = LONG, after_long_help = EXAMPLES, propagate_version = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -24,12 +24,12 @@ disk files work with.\n\nThe quickest way to a running queue is `seedmq standalo
 no configuration.";
 
 const EXAMPLES: &str = "\x1b[1mExamples:\x1b[0m
-  seedmq standalone                               a name server on 9876 and a broker on 10911, store in ./seedmq-store
+  seedmq standalone                                 a name server on 9876 and a broker on 10911, store in ./seedmq-store
   seedmq produce --topic Hello \"my first message\"  send it
-  seedmq consume --topic Hello --group me          read it (Ctrl-C ends)
+  seedmq consume --topic Hello --group me           read it (Ctrl-C ends)
 
-  seedmq namesrv                                  a name server alone
-  seedmq broker -c broker.conf -n 10.0.0.1:9876   a broker with RocketMQ's configuration file
+  seedmq namesrv                                    a name server alone
+  seedmq broker -c broker.conf -n 10.0.0.1:9876     a broker with RocketMQ's configuration file
 
 Exit status: 0 success, 1 failure, 2 wrong usage or configuration.";
 

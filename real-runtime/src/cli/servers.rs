@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use seedmq::config::broker::{BrokerSettings, own_ip};
 use seedmq::config::name_servers::NameServers;
@@ -16,6 +17,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{BrokerArgs, Namesrv, Standalone};
 use super::{Failure, name_servers};
+
+/// Signals that come within this time of each other are one.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Runs a name server until a signal.
 pub async fn namesrv(args: Namesrv) -> Result<(), Failure> {
@@ -130,7 +134,7 @@ impl Running {
         Ok(())
     }
 
-    /// Waits for a signal, then ends gracefully, the broker first. A second signal ends at once.
+    /// Waits for a signal, then ends gracefully, the broker first. A second signal, if it is one of its own, ends at once.
     async fn until(mut self, signals: &mut Signals) -> Result<(), Failure> {
         if self.namesrv.is_none() && self.broker.is_none() {
             return Ok(());
@@ -147,7 +151,7 @@ impl Running {
         tokio::select! {
             biased;
             () = self.stop() => Ok(()),
-            () = signals.next() => Err(Failure::Failed("ended at once by a second signal".into())),
+            () = signals.again() => Err(Failure::Failed("ended at once by a second signal".into())),
         }
     }
 
@@ -185,6 +189,16 @@ impl Signals {
     pub fn take() -> Signals {
         let take = |kind| signal(kind).expect("the system takes a handler");
         Signals(take(SignalKind::terminate()), take(SignalKind::interrupt()))
+    }
+    /// Waits for one that is no echo: `timeout` and some shells send a signal to a process and to its group.
+    async fn again(&mut self) {
+        let first = Instant::now();
+        loop {
+            self.next().await;
+            if first.elapsed() > ECHO {
+                return;
+            }
+        }
     }
     /// Waits for the next one.
     pub async fn next(&mut self) {

@@ -1,6 +1,7 @@
 //! The broker of this process.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use seedmq_core::broker::{Broker, BrokerCommand, BrokerEvent};
@@ -22,7 +23,9 @@ const FAST_PORT_BELOW: u16 = 2;
 
 /// Starts a broker on this thread's runtime. With port 0 it takes a free one. It is not ready yet: see [`Role::ready`].
 pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, StartError> {
+    let root = std::path::absolute(&settings.paths.root).unwrap_or_else(|_| settings.paths.root.clone());
     let (fast, slow) = StoreDir::take(settings.paths.clone())?.open();
+    tracing::info!("the store is {}", root.display());
     let world = RealWorld::new(slow);
     let listeners = bind(&world, &settings).await?;
     let local = listeners[0].local();
@@ -42,7 +45,7 @@ pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, St
     let parts = Serve { world, disk: Box::new(fast), listeners, limits };
     let known = config.name_servers.clone();
     let (handle, ended) =
-        serve(Broker::new(settings.config), parts, move |event| on_event(event, &mut boot, &mut progress));
+        serve(Broker::new(settings.config), parts, move |event| on_event(event, &root, &mut boot, &mut progress));
     if let Some(server) = settings.address_server
         && known.is_empty()
     {
@@ -84,16 +87,18 @@ fn total_memory() -> u64 {
     info.totalram as u64 * u64::from(info.mem_unit)
 }
 
-fn on_event(event: BrokerEvent, boot: &mut Boot, progress: &mut Progress) {
+fn on_event(event: BrokerEvent, root: &Path, boot: &mut Boot, progress: &mut Progress) {
     match event {
         BrokerEvent::Recovering { done, total } => progress.log(done, total),
         BrokerEvent::Ready => {
             progress.end();
-            boot.tell(Ok(()));
+            let _ = boot.tell(Ok(()));
         }
         BrokerEvent::Refused(why) => {
-            tracing::error!("{why}");
-            boot.tell(Err(why));
+            let why = format!("{}: {why}", root.display());
+            if !boot.tell(Err(why.clone())) {
+                tracing::error!("{why}");
+            }
         }
         BrokerEvent::Registered { name_server } => tracing::debug!(%name_server, "registered"),
         BrokerEvent::Expired(conn) => tracing::info!(conn = conn.0, "a silent client was disconnected"),

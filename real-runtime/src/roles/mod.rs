@@ -90,11 +90,9 @@ impl Boot {
         let (sender, receiver) = oneshot::channel();
         (Boot(Some(sender)), receiver)
     }
-    fn tell(&mut self, how: Result<(), String>) {
-        // Later news of the same kind is for the log.
-        if let Some(sender) = self.0.take() {
-            let _ = sender.send(how);
-        }
+    /// Whether somebody waited for it.
+    fn tell(&mut self, how: Result<(), String>) -> bool {
+        self.0.take().is_some_and(|sender| sender.send(how).is_ok())
     }
 }
 

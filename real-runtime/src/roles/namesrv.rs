@@ -12,7 +12,7 @@ use crate::real::RealWorld;
 use crate::real::disk::{StoreDir, StorePaths};
 
 /// What the place of the key-value configuration is chosen with.
-const SETTING: &str = "kvConfigPath in the configuration file";
+const SETTING: &str = "kvConfigPath in the configuration file, or --store of standalone";
 
 /// A running name server.
 pub type NamesrvRole = Role<NameServerCommand>;
@@ -40,7 +40,9 @@ pub async fn start_namesrv(settings: NamesrvSettings) -> Result<NamesrvRole, Sta
 
 fn on_event(event: NameServerEvent, boot: &mut Boot) {
     match event {
-        NameServerEvent::Ready => boot.tell(Ok(())),
+        NameServerEvent::Ready => {
+            let _ = boot.tell(Ok(()));
+        }
         NameServerEvent::BrokerRegistered { cluster, name, id, addr, first: true, .. } => {
             tracing::info!("broker {name} ({id}, {cluster}) at {addr} registered");
         }
