@@ -58,6 +58,28 @@ impl<'a> Scene<'a> {
         self.kit.start(self.clock, client, "consume", &[&args[..], more].concat())
     }
 
+    /// Waits as [`wait_delivered`] does; a panic tells how far the group got on each queue, and whom the brokers know.
+    pub fn wait(&self, members: &[&Member], group: &str, keys: &BTreeSet<String>) {
+        if let Err(why) = arrived(members, group, keys, PATIENCE) {
+            panic!("{why}\n{}", self.progress(group));
+        }
+    }
+
+    /// Bounds and committed offset of each queue, and the members of the group, by broker.
+    fn progress(&self, group: &str) -> String {
+        let mut lines = Vec::new();
+        for broker in &self.servers.brokers {
+            lines.push(format!("{} knows {:?}", broker.name, raw::members(&broker.addr, group)));
+            let Ok(mut raw) = Raw::connect(&broker.addr) else { continue };
+            for queue in 0..4 {
+                let bounds = raw::offsets(&mut raw, &self.topic, queue);
+                let committed = raw::committed(&mut raw, group, &self.topic, queue);
+                lines.push(format!("  queue {queue}: {bounds:?}, committed {committed:?}"));
+            }
+        }
+        lines.join("\n")
+    }
+
     /// An empty history of this scene.
     pub fn history(&self, group: &str) -> History {
         History::start(self.clock, &self.topic, group)
@@ -76,11 +98,20 @@ impl<'a> Scene<'a> {
 
 /// Waits until `member` (with the others' lines) has been handed all `keys`.
 pub fn wait_delivered(members: &[&Member], group: &str, keys: &BTreeSet<String>, patience: Duration) {
+    arrived(members, group, keys, patience).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// Whether all `keys` came within `patience`; if not, which did not, and what the clients said.
+fn arrived(members: &[&Member], group: &str, keys: &BTreeSet<String>, patience: Duration) -> Result<(), String> {
     let seen = || -> BTreeSet<String> { members.iter().flat_map(|member| delivered(&member.lines(), group)).collect() };
-    let all = until(patience, || keys.is_subset(&seen()));
-    let missing: Vec<String> = keys.difference(&seen()).take(5).cloned().collect();
+    if until(patience, || keys.is_subset(&seen())) {
+        return Ok(());
+    }
+    let seen = seen();
+    let missing: Vec<&String> = keys.difference(&seen).collect();
     let said: Vec<String> = members.iter().map(|member| member.noise()).collect();
-    assert!(all, "of {} messages, these and maybe more never arrived: {missing:?}; clients said {said:?}", keys.len());
+    let (count, some) = (missing.len(), missing.iter().take(20).collect::<Vec<_>>());
+    Err(format!("of {} messages, {count} never arrived, {some:?} among them; clients said {said:?}", keys.len()))
 }
 
 /// Every way to send, with tags and keys, and what a consumer of everything and one of a single tag get.
@@ -97,9 +128,9 @@ pub fn every_mode(kit: &Kit, servers: &Servers) {
     let sender = scene.send("modes", &modes.join(","), 20, &[("tag", "red,green,blue"), ("size", "1500")]);
     let lines = sender.done(Duration::from_secs(90));
     check_sends(&lines, modes.len() * 20, 20, kit.sees_broker);
-    wait_delivered(&[&all], "C_ALL", &sent(&lines), PATIENCE);
+    scene.wait(&[&all], "C_ALL", &sent(&lines));
     let wanted = sent(&lines).into_iter().filter(|key| number(key) % 3 != 1).collect();
-    wait_delivered(&[&tagged], "C_TAG", &wanted, PATIENCE);
+    scene.wait(&[&tagged], "C_TAG", &wanted);
     let (all, tagged) = (all.finish(), tagged.finish());
     assert_eq!(delivered(&tagged, "C_TAG"), wanted, "the tag filter passes exactly its messages");
     for line in deliveries(&all) {
@@ -157,7 +188,7 @@ pub fn members_come_and_go(kit: &Kit, servers: &Servers) {
     let join = |name: &str| scene.consume(name, "C_GROUP", &[("hb", "3000")]);
     let (one, two) = (join("one"), join("two"));
     let first = scene.send("first", "sync", 200, &[("gap", "20")]).done(Duration::from_secs(60));
-    wait_delivered(&[&one, &two], "C_GROUP", &acknowledged(&first), PATIENCE);
+    scene.wait(&[&one, &two], "C_GROUP", &acknowledged(&first));
     history.fault("join", "three");
     let three = join("three");
     three.wait_started();
@@ -167,7 +198,7 @@ pub fn members_come_and_go(kit: &Kit, servers: &Servers) {
         let sender = scene.send(&format!("second{round}"), "sync", 60, &[("gap", "20")]);
         rounds.push(sender.done(Duration::from_secs(60)));
         let acked = rounds.iter().flat_map(|lines| acknowledged(lines)).collect();
-        wait_delivered(&[&one, &two, &three], "C_GROUP", &acked, PATIENCE);
+        scene.wait(&[&one, &two, &three], "C_GROUP", &acked);
         let shares = [&one, &two, &three].map(|member| share(&member.lines(), &format!("second{round}-")));
         if shares.iter().all(|queues| !queues.is_empty()) && disjoint(&shares) {
             break;
@@ -177,7 +208,7 @@ pub fn members_come_and_go(kit: &Kit, servers: &Servers) {
     history.fault("leave", "one");
     history.add(one.finish());
     let last = scene.send("last", "sync", 200, &[("gap", "10")]).done(Duration::from_secs(60));
-    wait_delivered(&[&two, &three], "C_GROUP", &acknowledged(&last), PATIENCE);
+    scene.wait(&[&two, &three], "C_GROUP", &acknowledged(&last));
     let rest = [two.finish(), three.finish(), first, last];
     for lines in rest.into_iter().chain(rounds) {
         history.add(lines);
@@ -213,7 +244,7 @@ pub fn goes_on_after_restarts(kit: &Kit, servers: &mut Servers) {
         let sent = scene.send(&format!("s{round}"), "sync", 40, &[]).done(Duration::from_secs(60));
         assert_eq!(acknowledged(&sent).len(), 40, "all sends of round {round} are acknowledged: {sent:?}");
         let member = scene.consume(&format!("c{round}"), "C_RESTART", &[("hb", "3000")]);
-        wait_delivered(&[&member], "C_RESTART", &acknowledged(&sent), PATIENCE);
+        scene.wait(&[&member], "C_RESTART", &acknowledged(&sent));
         // A graceful end commits.
         let got = member.finish();
         let again: Vec<String> = delivered(&got, "C_RESTART").intersection(&done).cloned().collect();

@@ -81,6 +81,8 @@ def send():
     LIVE.append(producer)
     producer.set_namesrv_addr(option("ns", ""))
     producer.start()
+    # 10 ms after the start the library renews its table of routes: a send that looks into it just then finds nothing.
+    time.sleep(0.2)
     modes, prefix = option("mode", "sync").split(","), option("prefix", "m")
     for mode in modes:
         OPTIONS["mode"] = mode
