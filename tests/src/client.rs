@@ -25,6 +25,9 @@ pub struct Kit {
     /// Whether its batches are batches: the C++ library sends their bytes as the body of one plain message, and so the
     /// servers, Java's too, store one.
     pub batches: bool,
+    /// What the program says when its library crashes in its own shutdown, if it is known to: the C++ one
+    /// interrupts its own threads, and now and then one of them lets that escape.
+    crash: Option<&'static str>,
 }
 
 impl Kit {
@@ -49,20 +52,22 @@ impl Kit {
             words: words.map(str::to_owned).to_vec(),
             sees_broker: true,
             batches: true,
+            crash: None,
         })
     }
 
     /// The Go client.
     pub fn go() -> Result<Kit, Missing> {
         let words = vec![tools::go_client()?.display().to_string()];
-        Ok(Kit { name: "go".into(), words, sees_broker: true, batches: true })
+        Ok(Kit { name: "go".into(), words, sees_broker: true, batches: true, crash: None })
     }
 
     /// The Python client over the C++ library.
     pub fn python() -> Result<Kit, Missing> {
         let script = tools::repository().join("tests/clients/python/client.py");
         let words = vec![tools::python()?.display().to_string(), script.display().to_string()];
-        Ok(Kit { name: "python".into(), words, sees_broker: false, batches: false })
+        let crash = Some("terminate called after throwing an instance of 'boost::thread_interrupted'");
+        Ok(Kit { name: "python".into(), words, sees_broker: false, batches: false, crash })
     }
 
     /// Starts `send` or `consume` with `name=value` arguments as the client `client`.
@@ -71,7 +76,7 @@ impl Kit {
         command.args(&self.words[1..]).arg(verb).arg(format!("t0={}", clock.0)).arg(format!("client={client}"));
         command.args(args.iter().map(|(name, value)| format!("{name}={value}")));
         command.env("HOME", tools::target().join("outside"));
-        Member::spawn(command, client)
+        Member::spawn(command, client, self.crash)
     }
 }
 
@@ -99,13 +104,14 @@ pub struct Member {
     pub name: String,
     child: Child,
     stdin: Option<ChildStdin>,
+    crash: Option<&'static str>,
     lines: Arc<Mutex<Vec<Value>>>,
     noise: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Member {
-    fn spawn(command: Command, name: &str) -> Member {
+    fn spawn(command: Command, name: &str, crash: Option<&'static str>) -> Member {
         let mut command = with_owner(command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
@@ -117,7 +123,7 @@ impl Member {
         let (kept, other) = (lines.clone(), noise.clone());
         let reads_err = std::thread::spawn(move || read_lines(err, &kept, &other));
         let stdin = child.stdin.take();
-        Member { name: name.into(), child, stdin, lines, noise, readers: vec![reads_out, reads_err] }
+        Member { name: name.into(), child, stdin, crash, lines, noise, readers: vec![reads_out, reads_err] }
     }
 
     /// The process id.
@@ -157,28 +163,35 @@ impl Member {
         );
     }
 
-    /// Closes its input and waits for its clean end; all its lines.
-    pub fn finish(mut self) -> Vec<Value> {
+    /// Closes its input and waits for its end; all its lines.
+    pub fn finish(self) -> Vec<Value> {
+        self.leave().0
+    }
+
+    /// As [`Member::finish`]; also, whether the end was a clean one. Any other than the crash that is known of its library
+    /// is a panic.
+    pub fn leave(mut self) -> (Vec<Value>, bool) {
         self.stdin.take();
-        self.end(Duration::from_secs(30))
+        let status = wait_for(&mut self.child, Duration::from_secs(30));
+        let Some(status) = status else { panic!("{} does not end; it said: {}", self.name, self.noise()) };
+        let lines = self.collect();
+        let crashed = self.crash.is_some_and(|crash| self.noise().contains(crash));
+        assert!(status.success() || crashed, "{} ended with {status}; it said: {}", self.name, self.noise());
+        (lines, status.success())
     }
 
     /// Waits until a sender is done; all its lines.
     pub fn done(mut self, patience: Duration) -> Vec<Value> {
-        self.end(patience)
+        let status = wait_for(&mut self.child, patience);
+        let ok = status.is_some_and(|status| status.success());
+        assert!(ok, "{} ended with {status:?}; it said: {}", self.name, self.noise());
+        self.collect()
     }
 
     /// SIGKILL; all its lines.
     pub fn kill(mut self) -> Vec<Value> {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.collect()
-    }
-
-    fn end(&mut self, patience: Duration) -> Vec<Value> {
-        let status = wait_for(&mut self.child, patience);
-        let ok = status.is_some_and(|status| status.success());
-        assert!(ok, "{} ended with {status:?}; it said: {}", self.name, self.noise());
         self.collect()
     }
 
