@@ -1,10 +1,14 @@
 //! The broker of this process.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use seedmq_core::broker::{Broker, BrokerCommand, BrokerEvent};
+use seedmq_core::node::Addr;
 
 use super::{Boot, Role, Serve, StartError, listen, serve};
 use crate::config::broker::BrokerSettings;
@@ -18,6 +22,8 @@ pub type BrokerRole = Role<BrokerCommand>;
 
 /// Share of the memory that counts as holding the newest part of the log (Java `accessMessageInMemoryMaxRatio`, 40 %).
 const MEMORY_PERCENT: u64 = 40;
+/// How long a name server may take before that is said.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How far below the main port the fast port is (Java `MixAll.brokerVIPChannel`).
 const FAST_PORT_BELOW: u16 = 2;
 
@@ -42,10 +48,15 @@ pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, St
     };
     let (mut boot, ready) = Boot::new();
     let mut progress = Progress::default();
+    let registered = Registered::default();
     let parts = Serve { world, disk: Box::new(fast), listeners, limits };
     let known = config.name_servers.clone();
-    let (handle, ended) =
-        serve(Broker::new(settings.config), parts, move |event| on_event(event, &root, &mut boot, &mut progress));
+    let taken = Rc::clone(&registered);
+    let (handle, ended) = serve(Broker::new(settings.config), parts, move |event| match event {
+        BrokerEvent::Registered { name_server } => _ = taken.borrow_mut().insert(name_server),
+        event => on_event(event, &root, &mut boot, &mut progress),
+    });
+    tokio::task::spawn_local(tell_silent(known.clone(), registered, handle.clone()));
     if let Some(server) = settings.address_server
         && known.is_empty()
     {
@@ -63,6 +74,22 @@ async fn follow_name_servers(server: AddressServer, handle: crate::driver::Handl
         biased;
         () = ended.ended() => {}
         () = follow(server, Vec::new(), tell) => {}
+    }
+}
+
+/// Name servers that have taken the registration.
+type Registered = Rc<RefCell<BTreeSet<Addr>>>;
+
+/// Says which name servers do not know this broker some time after its start.
+async fn tell_silent(name_servers: Vec<Addr>, registered: Registered, handle: crate::driver::Handle<BrokerCommand>) {
+    tokio::select! {
+        biased;
+        () = handle.ended() => return,
+        () = tokio::time::sleep(SILENCE) => {}
+    }
+    for addr in name_servers.iter().filter(|addr| !registered.borrow().contains(*addr)) {
+        let cure = "is it running, and is this its address? Clients that ask it do not find this broker";
+        tracing::warn!("name server {addr} does not answer: {cure}; it is tried again every 5 s");
     }
 }
 
@@ -100,7 +127,7 @@ fn on_event(event: BrokerEvent, root: &Path, boot: &mut Boot, progress: &mut Pro
                 tracing::error!("{why}");
             }
         }
-        BrokerEvent::Registered { name_server } => tracing::debug!(%name_server, "registered"),
+        BrokerEvent::Registered { .. } => {}
         BrokerEvent::Expired(conn) => tracing::info!(conn = conn.0, "a silent client was disconnected"),
         BrokerEvent::Notice(text) => tracing::warn!("{text}"),
     }
