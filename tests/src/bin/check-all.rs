@@ -35,9 +35,6 @@ const SIDE_BY_SIDE: [(&str, &str); 8] = [
     ("kill9", "2"),
 ];
 
-/// Steps that run only when they are named with `--only`: they have not been seen green together yet.
-const ON_REQUEST: [&str; 3] = ["lint, simulated", "real processes", "units, simulated"];
-
 /// How many of those at a time, on two cores.
 const LANES: usize = 3;
 
@@ -57,6 +54,9 @@ const GREEN: [&str; 9] = [
 /// `cargo …` of the simulated world, in the target directory that `cargo sim` uses.
 const SIMULATED: [&str; 4] = ["--config", "build.rustflags=['--cfg','madsim']", "--target-dir", "target/sim"];
 
+/// The tests of that world. Examples in comments are not among them: rustdoc does not take the flag, and builds the real one.
+const SIMULATED_TESTS: [&str; 5] = ["test", "--release", "--lib", "--bins", "--tests"];
+
 /// The packages that exist in both worlds.
 const BOTH_WORLDS: [&str; 8] = ["-p", "seedmq-core", "-p", "seedmq", "-p", "seedmq-sim", "-p", "seedmq-reports"];
 
@@ -68,6 +68,8 @@ enum Work {
     RealProcesses,
     /// The scenarios of `GREEN`.
     Campaign,
+    /// One command of the simulator.
+    Sim(Vec<&'static str>),
 }
 
 struct Step {
@@ -122,18 +124,18 @@ fn steps() -> Vec<Step> {
         cargo(
             "units, simulated",
             "the same machines and the simulator itself under madsim",
-            &[&["test", "--release"], &BOTH_WORLDS, &SIMULATED, &["--no-fail-fast"]],
+            &[&SIMULATED_TESTS, &BOTH_WORLDS, &SIMULATED, &["--no-fail-fast"]],
         ),
         Step {
             name: "campaign",
             about: "scenarios that are expected to be green, 40 seeds each, every eighth twice; see the README for the others",
             work: Work::Campaign,
         },
-        cargo(
-            "hunt",
-            "a planted acknowledgement before the sync is found as a loss",
-            &[&["sim", "hunt", "--plant", "ack-before-fsync"]],
-        ),
+        Step {
+            name: "hunt",
+            about: "a planted acknowledgement before the sync is found as a loss",
+            work: Work::Sim(vec!["hunt", "--plant", "ack-before-fsync"]),
+        },
     ]
 }
 
@@ -195,17 +197,15 @@ fn real_processes() -> (bool, String) {
         executable(&messages, name, kind).unwrap_or_else(|| panic!("cargo built the {kind} {name} and says so"))
     };
     let seedmq = built("seedmq", "bin");
-    let binaries = Mutex::new(
-        SIDE_BY_SIDE.iter().rev().map(|(name, threads)| (*name, *threads, built(name, "test"))).collect::<Vec<_>>(),
-    );
+    let longest_last = SIDE_BY_SIDE.iter().rev().map(|(name, threads)| (*name, *threads, built(name, "test")));
+    let binaries = Mutex::new(longest_last.collect::<Vec<_>>());
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..LANES {
             scope.spawn(|| {
                 loop {
-                    let Some((name, threads, path)) = ({ binaries.lock().expect("no lane panics").pop() }) else {
-                        return;
-                    };
+                    let next = binaries.lock().expect("no lane panics").pop();
+                    let Some((name, threads, path)) = next else { return };
                     let started = Instant::now();
                     let mut command = Command::new(&path);
                     command.args(["--show-output", "--test-threads", threads]).env("SEEDMQ_BIN", &seedmq);
@@ -222,13 +222,24 @@ fn real_processes() -> (bool, String) {
     (failed.is_empty() && !results.is_empty(), all + &failed)
 }
 
+/// One command of the simulator, as its tests built it: `cargo sim` would build the dependencies again, with other features.
+fn sim(words: &[&str], name: &str) -> (bool, String) {
+    let build = [&SIMULATED_TESTS[..], &["--no-run"], &BOTH_WORLDS, &SIMULATED].concat();
+    let (ok, text) = run(&mut cargo(&build), "build-sim");
+    if !ok {
+        return (ok, text);
+    }
+    run(Command::new(repository().join("target/sim/release/sim")).args(words), name)
+}
+
 /// Forty seeds of each green scenario, until one is red.
 fn campaign() -> (bool, String) {
     let mut all = String::new();
     for scenario in GREEN {
         let report = logs().join("report").join(scenario);
-        let mut command = cargo(&["sim", "run", scenario, "--seeds", "0..40", "--report"]);
-        let (ok, text) = run(command.arg(report), &format!("campaign-{}", scenario.replace('/', "-")));
+        let report = report.display().to_string();
+        let words = ["run", scenario, "--seeds", "0..40", "--report", &report];
+        let (ok, text) = sim(&words, &format!("campaign-{}", scenario.replace('/', "-")));
         let row = text.lines().find(|line| line.starts_with(scenario)).unwrap_or(scenario).to_owned();
         println!("    {row}");
         all += &text;
@@ -263,10 +274,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let all: Vec<Step> = steps()
         .into_iter()
-        .filter(|step| match &arguments.only {
-            Some(only) => step.name.contains(only.as_str()),
-            None => arguments.list || !ON_REQUEST.contains(&step.name),
-        })
+        .filter(|step| arguments.only.as_ref().is_none_or(|only| step.name.contains(only.as_str())))
         .collect();
     if arguments.list {
         all.iter().for_each(|step| println!("{:<18} {}", step.name, step.about));
@@ -281,6 +289,7 @@ fn main() -> ExitCode {
             Work::Cargo(words) => run(&mut cargo(words), step.name),
             Work::RealProcesses => real_processes(),
             Work::Campaign => campaign(),
+            Work::Sim(words) => sim(words, step.name),
         };
         let counts = Counts::of(&text);
         // A step without a test harness is one check.
