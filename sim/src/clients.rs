@@ -7,4 +7,4 @@ mod consumer;
 mod producer;
 
 pub(crate) use consumer::{ConsumerAgent, Fate, Running, fate};
-pub(crate) use producer::ProducerAgent;
+pub(crate) use producer::{Ended, ProducerAgent};

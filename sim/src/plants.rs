@@ -53,13 +53,13 @@ pub const PLANTS: &[Plant] = &[
         name: "hold-not-rechecked",
         about: "a pull is held although a message arrived between the look and the hold",
         oracles: &[Oracle::HeldPull],
-        scenarios: &["broker-crash", "consumer-churn"],
+        scenarios: &["slow-world", "swarm"],
     },
     Plant {
         name: "ids-change-not-pushed",
         about: "the broker does not tell a group that a member went",
-        oracles: &[Oracle::Owner, Oracle::Convergence],
-        scenarios: &["consumer-churn"],
+        oracles: &[Oracle::Owner],
+        scenarios: &["rolling-deploy"],
     },
     Plant {
         name: "offset-commit-regresses",
@@ -77,13 +77,13 @@ pub const PLANTS: &[Plant] = &[
         name: "route-keeps-dead-broker",
         about: "the name server keeps a dead broker in its routes",
         oracles: &[Oracle::Route],
-        scenarios: &["broker-crash", "heartbeat-loss"],
+        scenarios: &["broker-gone"],
     },
     Plant {
         name: "retry-reuses-dead-broker",
         about: "the producer retries on the broker that just failed",
         oracles: &[Oracle::Convergence],
-        scenarios: &["broker-crash"],
+        scenarios: &["broker-gone", "broker-crash"],
     },
     Plant {
         name: "queue-owned-twice",

@@ -22,6 +22,20 @@ use crate::workload;
 struct Open {
     /// Calls of the messages, in order.
     calls: Vec<u64>,
+    /// When it was asked for, ns.
+    began_ns: u64,
+    /// Key of the message, or of the batch.
+    key: String,
+    /// Whether the client may choose another broker.
+    free: bool,
+}
+
+/// A send that the client may repeat elsewhere, and that ended without success.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub began_ns: u64,
+    pub key: String,
+    pub why: String,
 }
 
 /// See the module.
@@ -71,7 +85,7 @@ impl ProducerAgent {
     }
 
     /// The lines that a send begins with, and its command; nothing when the client does not run.
-    pub fn send(&mut self, what: &What, timeout: Duration) -> Option<(Vec<Op>, ProducerCommand)> {
+    pub fn send(&mut self, what: &What, timeout: Duration, now_ns: u64) -> Option<(Vec<Op>, ProducerCommand)> {
         let What::Send { topic, key, shard, tag, size, batch, mode, queue, .. } = what else { return None };
         self.handle.as_ref()?;
         let keys: Vec<String> =
@@ -93,7 +107,8 @@ impl ProducerAgent {
         }
         let messages = keys.iter().map(|key| message(key, *size as usize, tag.as_deref())).collect();
         self.next_ticket += 1;
-        self.open.insert(self.next_ticket, Open { calls });
+        let free = *queue == QueuePick::Any && *mode != Mode::Oneway;
+        self.open.insert(self.next_ticket, Open { calls, began_ns: now_ns, key: key.clone(), free });
         let request = SendRequest {
             ticket: self.next_ticket,
             topic: Arc::from(topic.as_str()),
@@ -123,17 +138,19 @@ impl ProducerAgent {
         open.iter().map(refused).collect()
     }
 
-    /// The lines that an event adds, and how many messages it acknowledged.
-    pub fn event(&mut self, event: &ProducerEvent) -> (Vec<Op>, u64) {
-        let ProducerEvent::Sent { ticket, result } = event else { return (Vec::new(), 0) };
-        let Some(open) = self.open.remove(ticket) else { return (Vec::new(), 0) };
+    /// The lines that an event adds, how many messages it acknowledged, and what it gave up.
+    pub fn event(&mut self, event: &ProducerEvent) -> (Vec<Op>, u64, Option<Ended>) {
+        let ProducerEvent::Sent { ticket, result } = event else { return (Vec::new(), 0, None) };
+        let Some(open) = self.open.remove(ticket) else { return (Vec::new(), 0, None) };
         let outcome = |(n, call): (usize, &u64)| match result {
             Ok(receipt) => taken(*call, n, receipt),
             Err(error) => failed(*call, error),
         };
         let ops = open.calls.iter().enumerate().map(outcome).collect();
         let acked = matches!(result, Ok(Receipt { status: SendStatus::SendOk, .. }));
-        (ops, if acked { open.calls.len() as u64 } else { 0 })
+        let gave_up = result.as_ref().err().filter(|_| open.free);
+        let ended = gave_up.map(|error| Ended { began_ns: open.began_ns, key: open.key, why: error.text.clone() });
+        (ops, if acked { open.calls.len() as u64 } else { 0 }, ended)
     }
 }
 

@@ -260,7 +260,10 @@ pub(super) fn filter_hit(scene: &Scene, id: u64) {
 fn send(scene: &Rc<Scene>, host: HostId, what: &What) {
     let Role::Producer(n) = scene.cast.role(host) else { return };
     let timeout = Duration::from_millis(scene.tape.header.config.producers[n].send_timeout_ms);
-    let Some((ops, command)) = scene.seen(|seen| seen.producers.get_mut(&host)?.send(what, timeout)) else { return };
+    let now = scene.now();
+    let Some((ops, command)) = scene.seen(|seen| seen.producers.get_mut(&host)?.send(what, timeout, now)) else {
+        return;
+    };
     ops.into_iter().for_each(|op| client_line(scene, host, op));
     let handle = scene.seen(|seen| seen.producers.get(&host).and_then(|agent| agent.handle().cloned()));
     let Err(command) = handle.expect("it just took a send").try_command(command) else { return };

@@ -151,13 +151,13 @@ pub(super) fn identity(scene: &Scene, host: HostId) -> Identity {
 }
 
 fn producer_event(scene: &Scene, host: HostId, event: &ProducerEvent) {
-    let (ops, acked) = scene.seen(|seen| {
-        let (ops, acked) = seen.producers.get_mut(&host).map(|agent| agent.event(event)).unwrap_or_default();
+    let (ops, ended) = scene.seen(|seen| {
+        let (ops, acked, ended) = seen.producers.get_mut(&host).map(|agent| agent.event(event)).unwrap_or_default();
         seen.acked += acked;
-        (ops, acked)
+        (ops, ended)
     });
-    let _ = acked;
     ops.into_iter().for_each(|op| super::act::client_line(scene, host, op));
+    ended.iter().for_each(|ended| super::needless::judge(scene, host, ended));
 }
 
 async fn admin(scene: &Rc<Scene>, host: HostId) {

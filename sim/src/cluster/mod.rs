@@ -10,6 +10,7 @@ mod boot_consumer;
 mod cast;
 mod context;
 mod look;
+mod needless;
 mod panics;
 mod phases;
 mod picture;

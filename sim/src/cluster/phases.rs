@@ -120,7 +120,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
         return;
     }
     if settled {
-        let since = scene.seen(|seen| seen.last_fault_ns);
+        let since = scene.seen(|seen| seen.last_fault_ns.unwrap_or(0));
         let ms = scene.now().saturating_sub(since.max(began)) / MS;
         scene.seen(|seen| seen.recovery_ms = Some(ms));
     } else {

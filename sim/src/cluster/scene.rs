@@ -101,7 +101,11 @@ pub(crate) struct Seen {
     pub acked: u64,
     pub delivered: u64,
     /// When the last fault took effect or ended, ns.
-    pub last_fault_ns: u64,
+    pub last_fault_ns: Option<u64>,
+    /// The same for each node that a fault named.
+    pub touched_ns: BTreeMap<String, u64>,
+    /// Queues that had an owner, by group and topic; since when they have none.
+    pub owned: BTreeMap<(String, String, (String, u32)), Option<u64>>,
 }
 
 impl Seen {
@@ -218,7 +222,10 @@ impl Scene {
         let (now, lane) = (self.now(), self.cast.lane(host));
         self.seen(|seen| {
             seen.write(record);
-            seen.last_fault_ns = now;
+            seen.last_fault_ns = Some(now);
+            for name in target.split([' ', '|', ',']).filter(|name| !name.is_empty()) {
+                seen.touched_ns.insert(name.to_owned(), now);
+            }
             seen.picture.fault(now, lane, kind, target);
         });
     }

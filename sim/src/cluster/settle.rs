@@ -22,6 +22,7 @@ pub(crate) type Unsettled = (Oracle, &'static str, String);
 /// Takes a look at everything; once a second.
 pub(super) fn look_around(scene: &Rc<Scene>) {
     scene.cast.brokers().into_iter().for_each(|host| held_pulls(scene, host));
+    orphans(scene);
     let now = scene.now();
     let why = unsettled(scene);
     scene.seen(|seen| {
@@ -32,6 +33,61 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
         seen.looks.want(&brokers);
     });
     scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
+}
+
+/// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.
+const ORPHANED_NS: u64 = 10_000_000_000;
+/// After a fault everybody may be that late: one round of heartbeats and routes.
+const AFTERMATH_NS: u64 = 30_000_000_000;
+
+/// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
+fn orphans(scene: &Scene) {
+    let Some(Ok(brokers)) = running_brokers(scene) else { return };
+    let now = scene.now();
+    let mut owned = BTreeSet::new();
+    let mut there = BTreeSet::new();
+    for (group, (hosts, topics)) in members(scene) {
+        for topic in topics {
+            for host in &hosts {
+                let mine = scene.seen(|seen| seen.consumers.get(host).map(|agent| agent.assigned(&topic)));
+                let queues = mine.unwrap_or_default().into_iter();
+                owned.extend(queues.map(|queue| (group.clone(), topic.clone(), queue)));
+            }
+            there.extend(
+                queues_of(scene, &brokers, &topic).into_iter().map(|queue| (group.clone(), topic.clone(), queue)),
+            );
+        }
+    }
+    let orphaned = scene.seen(|seen| {
+        // Who was seen with an owner and has none: since when.
+        for key in &owned {
+            seen.owned.insert(key.clone(), None);
+        }
+        seen.owned.retain(|key, _| there.contains(key));
+        let missing = seen.owned.iter_mut().filter(|(key, _)| !owned.contains(*key));
+        let quiet_from =
+            if seen.open.is_empty() { seen.last_fault_ns.map_or(0, |at| at + AFTERMATH_NS) } else { u64::MAX };
+        let late = missing.filter_map(|(key, since)| {
+            let since = *since.get_or_insert(now);
+            (since >= quiet_from && now >= since + ORPHANED_NS).then(|| (key.clone(), since))
+        });
+        late.collect::<Vec<_>>()
+    });
+    for ((group, topic, (broker, queue)), since) in orphaned {
+        scene.object(Violation {
+            oracle: Oracle::Owner,
+            clause: "orphaned".to_owned(),
+            role: "cluster".to_owned(),
+            topic_kind: "-".to_owned(),
+            text: format!(
+                "{broker}:{queue} of {topic} has had no owner in {group} since {} ms, with no fault about",
+                since / 1_000_000
+            ),
+            at_ms: scene.now_ms(),
+            lines: Vec::new(),
+            proof: vec![format!("{broker}:{queue} of {topic} in {group}, {} ms", since / 1_000_000)],
+        });
+    }
 }
 
 /// Wants a fresh look at a broker.

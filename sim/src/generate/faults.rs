@@ -52,7 +52,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
     let node = sides.first()?.clone();
     let mut length = |range: Option<Range>| range.map_or(0, |r| draw(dice, r));
     let (down, for_ms) = (length(fault.down_ms), length(fault.for_ms));
-    let down_ms = Some(down);
+    let down_ms = fault.down_ms.map(|_| down);
     Some(match fault.kind {
         FaultKind::Kill => What::Kill { node, down_ms },
         FaultKind::PowerLoss => What::PowerLoss { node, down_ms },

@@ -421,7 +421,7 @@ pub struct FaultSpec {
     /// Which of these events.
     #[serde(default)]
     pub n: Option<Range>,
-    /// How long a process or machine is down (kill, power-loss, restart).
+    /// How long a process or machine is down (kill, power-loss, restart); for good when absent (not restart).
     #[serde(default)]
     pub down_ms: Option<Range>,
     /// How long it lasts (everything that does not end by itself).
@@ -591,7 +591,10 @@ impl FaultSpec {
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),
         ];
-        exactly(&keys, &["other", "oneway", "n"])?;
+        exactly(&keys, &["other", "oneway", "n", "down-ms"])?;
+        if self.kind == Restart && self.down_ms.is_none() {
+            return Err("\"down-ms\" is expected for this kind".into());
+        }
         if is(&[Partition, SlowLink, Reset]) && self.other.is_none() {
             return Err("\"other\" is expected for this kind: the two sides".into());
         }

@@ -250,11 +250,19 @@ impl Config {
 
     /// The first name in an action that is not a node of this configuration.
     pub(super) fn unknown_name<'a>(&self, action: &'a Action) -> Option<&'a str> {
+        let waits_for = match &action.when {
+            Trigger::On { node, .. } => Some(node.as_str()),
+            Trigger::At { .. } => None,
+        };
+        waits_for.into_iter().chain(action.what.nodes()).find(|name| !self.has(name))
+    }
+}
+
+impl What {
+    /// The nodes that it names.
+    pub fn nodes(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        if let Trigger::On { node, .. } = &action.when {
-            names.push(node);
-        }
-        match &action.what {
+        match self {
             What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
                 names.push(client)
             }
@@ -280,6 +288,6 @@ impl Config {
             | What::SlowCpu { node, .. }
             | What::ClockStep { node, .. } => names.push(node),
         }
-        names.into_iter().find(|name| !self.has(name))
+        names
     }
 }

@@ -1,0 +1,63 @@
+//! The oracle `convergence`, clause `needless-failure`: a send that was given up early although a broker was well.
+//!
+//! Invariant: only what the client's own retries should have saved is held against it: it had time and attempts left for a broker
+//! that nothing had touched for a while, and never tried it.
+
+use seedmq_reports::{Oracle, Violation};
+
+use super::cast::Role;
+use super::scene::Scene;
+use crate::clients::Ended;
+use crate::world::HostId;
+
+/// After a fault a node may be badly known for so long: one round of heartbeats and routes.
+const AFTERMATH_NS: u64 = 30_000_000_000;
+
+/// A send of a producer ended without success.
+pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
+    let Role::Producer(n) = scene.cast.role(host) else { return };
+    let shape = &scene.tape.header.config.producers[n];
+    let now = scene.now();
+    // Near the end of its time another attempt would not have been answered either.
+    let early = now.saturating_sub(ended.began_ns) < shape.send_timeout_ms * 1_000_000 / 2;
+    let well = |name: &str, host: HostId| {
+        let touched = scene.seen(|seen| seen.touched_ns.get(name).copied());
+        scene.world.is_up(host) && touched.is_none_or(|at| at + AFTERMATH_NS < ended.began_ns) && !is_open(scene, name)
+    };
+    let brokers = scene.cast.brokers();
+    let (good, bad): (Vec<HostId>, Vec<HostId>) =
+        brokers.into_iter().partition(|host| well(scene.cast.name(*host), *host));
+    let serving = good.iter().all(|host| scene.seen(|seen| seen.ready.contains(host)));
+    let servers = scene.cast.name_servers();
+    let rest_is_well = servers.iter().chain([&host]).all(|host| well(scene.cast.name(*host), *host));
+    // A retry avoids the broker that failed last, and only that one.
+    let saved = shape.retries > 0 && bad.len() <= 1;
+    let exhausted = ended.why.starts_with("Send [");
+    let untried = good.iter().find(|host| !ended.why.contains(scene.cast.name(**host)));
+    let Some(untried) = untried.filter(|_| early && serving && rest_is_well && saved && exhausted) else { return };
+    let text = format!(
+        "{} gave up \"{}\" after {} ms of {}, although {} was well and never tried: {}",
+        scene.cast.name(host),
+        ended.key,
+        (now - ended.began_ns) / 1_000_000,
+        shape.send_timeout_ms,
+        scene.cast.name(*untried),
+        ended.why,
+    );
+    scene.object(Violation {
+        oracle: Oracle::Convergence,
+        clause: "needless-failure".to_owned(),
+        role: "producer".to_owned(),
+        topic_kind: "-".to_owned(),
+        text: text.clone(),
+        at_ms: scene.now_ms(),
+        lines: Vec::new(),
+        proof: vec![text],
+    });
+}
+
+/// Whether a fault that has not ended names the node.
+fn is_open(scene: &Scene, name: &str) -> bool {
+    let open = scene.seen(|seen| seen.open.clone());
+    open.iter().any(|index| scene.tape.actions[*index].what.nodes().contains(&name))
+}
