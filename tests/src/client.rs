@@ -25,6 +25,8 @@ pub struct Kit {
     /// Whether its batches are batches: the C++ library sends their bytes as the body of one plain message, and so the
     /// servers, Java's too, store one.
     pub batches: bool,
+    /// Whether a new group begins at the first message: the C++ library knows no other place than the end of each queue.
+    pub from_first: bool,
     /// What the program says when its library crashes in its own shutdown, if it is known to: the C++ one
     /// interrupts its own threads, and now and then one of them lets that escape.
     crash: Option<&'static str>,
@@ -52,6 +54,7 @@ impl Kit {
             words: words.map(str::to_owned).to_vec(),
             sees_broker: true,
             batches: true,
+            from_first: true,
             crash: None,
         })
     }
@@ -59,7 +62,7 @@ impl Kit {
     /// The Go client.
     pub fn go() -> Result<Kit, Missing> {
         let words = vec![tools::go_client()?.display().to_string()];
-        Ok(Kit { name: "go".into(), words, sees_broker: true, batches: true, crash: None })
+        Ok(Kit { name: "go".into(), words, sees_broker: true, batches: true, from_first: true, crash: None })
     }
 
     /// The Python client over the C++ library.
@@ -67,7 +70,7 @@ impl Kit {
         let script = tools::repository().join("tests/clients/python/client.py");
         let words = vec![tools::python()?.display().to_string(), script.display().to_string()];
         let crash = Some("terminate called after throwing an instance of 'boost::thread_interrupted'");
-        Ok(Kit { name: "python".into(), words, sees_broker: false, batches: false, crash })
+        Ok(Kit { name: "python".into(), words, sees_broker: false, batches: false, from_first: false, crash })
     }
 
     /// Starts `send` or `consume` with `name=value` arguments as the client `client`.

@@ -190,6 +190,15 @@ pub fn committed(raw: &mut Raw, group: &str, topic: &str, queue: u32) -> io::Res
     Ok(if reply.code == 0 { reply.number("offset") } else { None })
 }
 
+/// Commits an offset of a group (request 15). A first pull makes the group known.
+pub fn commit(raw: &mut Raw, group: &str, topic: &str, queue: u32, offset: i64) -> io::Result<()> {
+    pull(raw, group, topic, queue, 0)?;
+    let (queue, offset) = (queue.to_string(), offset.to_string());
+    let fields = [("consumerGroup", group), ("topic", topic), ("queueId", &queue), ("commitOffset", &offset)];
+    let reply = raw.call(15, &fields, &[])?;
+    if reply.code == 0 { Ok(()) } else { Err(io::Error::other(format!("{}: {}", reply.code, reply.remark))) }
+}
+
 /// The client ids of a group's members (request 38).
 pub fn members(broker: &str, group: &str) -> Vec<String> {
     let Ok(reply) = ask(broker, 38, &[("consumerGroup", group)], &[]) else { return Vec::new() };

@@ -3,6 +3,7 @@
 //! Invariant: a scene names the topic and groups after its kit, so that scenes of several kits can share servers.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -54,8 +55,25 @@ impl<'a> Scene<'a> {
 
     /// Starts a member of `group`.
     pub fn consume(&self, client: &str, group: &str, more: &[(&str, &str)]) -> Member {
+        if !self.kit.from_first {
+            self.begin(group).unwrap_or_else(|error| panic!("the first position of {group}: {error}"));
+        }
         let args = [("ns", self.list.as_str()), ("topic", &self.topic), ("group", group)];
         self.kit.start(self.clock, client, "consume", &[&args[..], more].concat())
+    }
+
+    /// Lets a group that has no position on a queue begin at its first message, as `resetOffsetByTime` would: one that begins
+    /// at the end misses what is stored before its members have found their queues.
+    fn begin(&self, group: &str) -> io::Result<()> {
+        for broker in &self.servers.brokers {
+            let mut raw = Raw::connect(&broker.addr)?;
+            for queue in 0..4 {
+                if raw::committed(&mut raw, group, &self.topic, queue)?.is_none() {
+                    raw::commit(&mut raw, group, &self.topic, queue, 0)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits as [`wait_delivered`] does; a panic tells how far the group got on each queue, and whom the brokers know.
