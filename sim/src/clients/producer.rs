@@ -24,6 +24,7 @@ struct Open {
     calls: Vec<u64>,
     /// When it was asked for, ns.
     began_ns: u64,
+    topic: String,
     /// Key of the message, or of the batch.
     key: String,
     /// Whether the client may choose another broker.
@@ -34,6 +35,7 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub began_ns: u64,
+    pub topic: String,
     pub key: String,
     pub why: String,
 }
@@ -108,7 +110,8 @@ impl ProducerAgent {
         let messages = keys.iter().map(|key| message(key, *size as usize, tag.as_deref())).collect();
         self.next_ticket += 1;
         let free = *queue == QueuePick::Any && *mode != Mode::Oneway;
-        self.open.insert(self.next_ticket, Open { calls, began_ns: now_ns, key: key.clone(), free });
+        self.open
+            .insert(self.next_ticket, Open { calls, began_ns: now_ns, topic: topic.clone(), key: key.clone(), free });
         let request = SendRequest {
             ticket: self.next_ticket,
             topic: Arc::from(topic.as_str()),
@@ -149,7 +152,12 @@ impl ProducerAgent {
         let ops = open.calls.iter().enumerate().map(outcome).collect();
         let acked = matches!(result, Ok(Receipt { status: SendStatus::SendOk, .. }));
         let gave_up = result.as_ref().err().filter(|_| open.free);
-        let ended = gave_up.map(|error| Ended { began_ns: open.began_ns, key: open.key, why: error.text.clone() });
+        let ended = gave_up.map(|error| Ended {
+            began_ns: open.began_ns,
+            topic: open.topic,
+            key: open.key,
+            why: error.text.clone(),
+        });
         (ops, if acked { open.calls.len() as u64 } else { 0 }, ended)
     }
 }

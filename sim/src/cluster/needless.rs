@@ -22,7 +22,14 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
     let early = now.saturating_sub(ended.began_ns) < shape.send_timeout_ms * 1_000_000 / 2;
     let well = |name: &str, host: HostId| {
         let touched = scene.seen(|seen| seen.touched_ns.get(name).copied());
-        scene.world.is_up(host) && touched.is_none_or(|at| at + AFTERMATH_NS < ended.began_ns) && !is_open(scene, name)
+        let listed = scene.seen(|seen| seen.routed_ns.get(&(ended.topic.clone(), name.to_owned())).copied());
+        // A client asks for routes each 30 s.
+        let known =
+            !scene.cast.brokers().contains(&host) || listed.is_some_and(|at| at + AFTERMATH_NS < ended.began_ns);
+        known
+            && scene.world.is_up(host)
+            && touched.is_none_or(|at| at + AFTERMATH_NS < ended.began_ns)
+            && !is_open(scene, name)
     };
     let brokers = scene.cast.brokers();
     let (good, bad): (Vec<HostId>, Vec<HostId>) =

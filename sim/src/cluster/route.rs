@@ -37,7 +37,15 @@ pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Fram
     }
     let Some((host, topic)) = question(scene, command) else { return };
     let route = answer.filter(|frame| frame.code == response::SUCCESS).and_then(route_of);
-    scene.seen(|seen| drop(seen.routes.insert((host, topic), route)));
+    let now = scene.now();
+    scene.seen(|seen| {
+        let listed = route.as_ref();
+        seen.routed_ns.retain(|(t, broker), _| *t != topic || listed.is_some_and(|route| route.contains_key(broker)));
+        for broker in listed.into_iter().flat_map(BTreeMap::keys) {
+            seen.routed_ns.entry((topic.clone(), broker.clone())).or_insert(now);
+        }
+        seen.routes.insert((host, topic), route);
+    });
 }
 
 fn question(scene: &Scene, command: &AdminCommand) -> Option<(HostId, String)> {

@@ -88,6 +88,8 @@ pub(crate) struct Seen {
     pub restarts: BTreeMap<HostId, u64>,
     /// What name servers answered: the brokers and read queues of a topic.
     pub routes: BTreeMap<(HostId, String), Route>,
+    /// Since when a name server lists a broker for a topic, ns.
+    pub routed_ns: BTreeMap<(String, String), u64>,
     pub producers: BTreeMap<HostId, ProducerAgent>,
     pub consumers: BTreeMap<HostId, ConsumerAgent>,
     pub looks: Looks,
