@@ -6,6 +6,7 @@ mod campaign;
 mod html;
 mod junit;
 mod record;
+mod shrunk;
 mod table;
 mod timeline;
 
@@ -13,6 +14,7 @@ pub use campaign::{Campaign, Found};
 pub use html::html;
 pub use junit::junit;
 pub use record::{Oracle, PlantTrace, RunRecord, Verdict, Violation};
+pub use shrunk::{ShrinkPhase, Shrunk, shrunk_table};
 pub use table::{hunt_table, table};
 pub use timeline::{Event, Lane, Timeline, What};
 

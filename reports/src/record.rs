@@ -241,6 +241,15 @@ pub struct RunRecord {
     /// Virtual time from the last fault to convergence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_ms: Option<u64>,
+    /// Virtual time at which the cluster was ready; the times of a tape count from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<f64>,
+    /// When the actions of the tape happened that are no sends, by id, in virtual milliseconds since the cluster was ready.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub acted: BTreeMap<u64, f64>,
+    /// The inside of a node at the end, line by line; filled when asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<String>,
     /// Why there is no result (a worker that died), or the first difference (non-determinism).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -267,7 +276,8 @@ impl RunRecord {
 
     /// The record without its bulk (history, picture): what the `--json` list holds.
     pub fn brief(&self) -> RunRecord {
-        RunRecord { history: Vec::new(), timeline: Timeline::default(), ..self.clone() }
+        let (history, state, acted, timeline) = Default::default();
+        RunRecord { history, state, acted, timeline, ..self.clone() }
     }
 
     /// `scenario:seed`, the handle that `replay` takes.

@@ -11,7 +11,7 @@ use crate::{Campaign, Found, RunRecord, Verdict};
 const PROOF_LINES: usize = 6;
 
 /// `1234567` as `1,234,567`.
-fn grouped(n: u64) -> String {
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -38,7 +38,7 @@ fn rate(n: u64, ms: u64) -> String {
 }
 
 /// Columns with their widths taken from what they hold; the first is left-aligned, `left` names others that are.
-fn align(rows: &[Vec<String>], left: &[usize]) -> String {
+pub(crate) fn align(rows: &[Vec<String>], left: &[usize]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -157,7 +157,8 @@ fn failure(record: &RunRecord, count: u64) -> String {
         }
     }
     if let Some(tape) = &record.tape {
-        text += &format!("   tape:   {tape}\n   replay: cargo sim replay {tape}\n");
+        text += &format!("   tape:    {tape}\n   replay:  cargo sim replay {tape}\n");
+        text += &format!("   explain: cargo sim explain {tape}\n   shrink:  cargo sim shrink {tape}\n");
     }
     text + "\n"
 }

@@ -11,7 +11,7 @@ use crate::dice::{Dice, entity};
 use crate::scenario::{Choice, EventKind, LatencySpec, Range, Scenario, Spec, WorkloadSpec};
 use crate::tape::{
     Action, BrokerShape, Config, ConsumerShape, Expect, GroupShape, Handler, Header, Latency, Mode, ProducerShape,
-    QueuePick, Tape, TopicShape, Trigger, VERSION, What,
+    QueuePick, Tape, TopicShape, Trigger, What,
 };
 
 /// Sends begin so long after the cluster is ready, milliseconds.
@@ -53,7 +53,7 @@ pub fn generate(scenario: &Scenario, seed: u64, plants: &[String]) -> Tape {
     faults::faults(spec, seed, &config, end, &mut actions);
     config.expect = Expect { acked_min: spec.expect.acked_min, delivered_min: spec.expect.delivered_min };
     config.converge_ms = spec.expect.converge_seconds * 1_000;
-    let header = Header { tape: VERSION, scenario: scenario.name.clone(), seed, plants: plants.to_vec(), config };
+    let header = Header { plants: plants.to_vec(), ..Header::new(&scenario.name, seed, config) };
     Tape { header, actions }
 }
 

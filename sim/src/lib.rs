@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod dice;
+pub mod explain;
 pub mod generate;
 pub mod history;
 pub mod marks;
@@ -11,6 +12,7 @@ pub mod options;
 pub mod outcome;
 pub mod plants;
 pub mod scenario;
+pub mod shrink;
 pub mod tape;
 pub mod verdict;
 pub mod whitebox;

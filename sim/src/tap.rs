@@ -96,6 +96,10 @@ impl SharedLog {
     pub fn name(&self, names: Vec<String>) {
         self.0.lock().expect("no task panics while it holds the log").names = names;
     }
+    /// Records so far.
+    pub fn events(&self) -> u64 {
+        self.0.lock().expect("no task panics while it holds the log").events()
+    }
     /// Records so far and their hash.
     pub fn result(&self) -> (u64, String) {
         let log = self.0.lock().expect("no task panics while it holds the log");

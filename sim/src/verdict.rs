@@ -18,7 +18,7 @@ pub fn judge(tape: &Tape, options: &RunOptions, history: &History, record: &mut 
     all.retain(|v| matches!(v.oracle, Oracle::Panic | Oracle::Invariant));
     all.extend(histories(history, options));
     all.extend(own);
-    all.extend(if options.until_ms.is_none() && all.is_empty() { emptiness(tape, record) } else { None });
+    all.extend(if !options.cut() && all.is_empty() { emptiness(tape, record) } else { None });
     if record.verdict == Verdict::Red {
         record.verdict = Verdict::Green;
     }
@@ -31,7 +31,7 @@ pub fn judge(tape: &Tape, options: &RunOptions, history: &History, record: &mut 
 
 /// What the checkers find in the history.
 fn histories(history: &History, options: &RunOptions) -> Vec<Violation> {
-    let cut = options.until_ms.is_some();
+    let cut = options.cut();
     let mut violations = check(history).violations;
     violations.retain(|v| !(cut && v.oracle == Oracle::Lost));
     violations
@@ -67,11 +67,10 @@ fn simple(oracle: Oracle, clause: &str, text: String) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tape::{Config, Header, VERSION};
+    use crate::tape::{Config, Header};
 
     fn tape() -> Tape {
-        let header = Header { tape: VERSION, scenario: "s".into(), seed: 0, plants: vec![], config: Config::default() };
-        Tape { header, actions: vec![] }
+        Tape { header: Header::new("s", 0, Config::default()), actions: vec![] }
     }
 
     fn history(text: &str) -> History {

@@ -296,6 +296,18 @@ impl Broker {
     pub fn registration(&self) -> &Registration {
         &self.registration
     }
+    /// Where it is in its life: `new`, `loading`, `recovering`, `serving`, `stopping`, `stopped`, `refused`.
+    pub fn phase(&self) -> &'static str {
+        match self.phase {
+            Phase::New => "new",
+            Phase::Loading(_) => "loading",
+            Phase::Recovering => "recovering",
+            Phase::Serving => "serving",
+            Phase::Stopping { .. } => "stopping",
+            Phase::Stopped => "stopped",
+            Phase::Refused => "refused",
+        }
+    }
     /// Whether requests are taken.
     pub fn is_serving(&self) -> bool {
         self.phase == Phase::Serving

@@ -102,6 +102,11 @@ impl Routes {
         self.topics.get(topic)
     }
 
+    /// Every topic with its route.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Route)> {
+        self.topics.iter().map(|(topic, route)| (&**topic, route))
+    }
+
     /// Takes a newer route; whether it differs.
     pub fn learn(&mut self, topic: Arc<str>, route: Route) -> bool {
         let changed = self.topics.get(&topic) != Some(&route);

@@ -6,6 +6,7 @@ pub mod allocate;
 mod config;
 mod decode;
 mod deliver;
+mod inside;
 mod locks;
 mod offsets;
 mod owned;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use config::{ConsumerConfig, FromWhere, Model};
 use deliver::Delivery;
+pub use inside::QueueProgress;
 use offsets::{COMMIT_EVERY, Seek};
 use owned::{Key, Owned, Request, Stage};
 use rebalance::{REBALANCE_EVERY, Topic};

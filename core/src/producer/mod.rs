@@ -133,6 +133,16 @@ impl Producer {
         self.sends.len()
     }
 
+    /// What it knows of where topics are.
+    pub fn routes(&self) -> &crate::client::routes::Routes {
+        self.client.routes()
+    }
+
+    /// How many sends wait for a route, by topic.
+    pub fn waiting_for_route(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.waiting.iter().map(|(topic, sends)| (&**topic, sends.len()))
+    }
+
     fn start(&mut self, cx: Out<'_, '_>) {
         self.client.start(cx.now.mono);
         if let Err(error) = check_producer_group(&self.config.group) {

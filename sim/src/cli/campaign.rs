@@ -8,7 +8,7 @@ use std::time::Duration;
 use seedmq_sim::scenario::{self, Scenario};
 
 use super::pool::{Deadline, Runner};
-use super::run::{Collector, Plan, Task, perform};
+use super::run::{Collector, From, Plan, Task, keepers, kept, perform};
 use super::{Exit, WorkArgs, refuse, say};
 
 /// Seeds of each scenario.
@@ -29,10 +29,15 @@ pub fn standard() -> Exit {
     let report = Path::new("target/sim-report");
     let plan = Plan { runner: Runner::new(&args), plants: Vec::new(), twice_every: 8, report: report.into() };
     say(&format!("{} scenarios, {SEEDS} seeds each, on {} processes\n", scenarios.len(), plan.runner.jobs));
-    let tasks =
-        (0..SEEDS).flat_map(|seed| scenarios.iter().map(move |scenario| Task { scenario, seed, draw: seed == 0 }));
+    let bugs = match kept() {
+        Ok(bugs) => bugs,
+        Err(why) => return refuse(why),
+    };
+    let of = |number| scenarios.iter().map(move |s| Task { from: From::Seed(s), number, draw: number == 0 });
+    let tasks = keepers(&bugs).chain((0..SEEDS).flat_map(of));
+    let total = SEEDS * scenarios.len() as u64 + bugs.len() as u64;
     let mut collector = Collector::new(None);
-    perform(&plan, Deadline::after(Some(LIMIT)), tasks, Some(SEEDS * scenarios.len() as u64), &mut collector);
+    perform(&plan, Deadline::after(Some(LIMIT)), tasks, Some(total), &mut collector);
     collector.complete(&scenarios);
     collector.report(report, None)
 }

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use seedmq_reports::{Found, RunRecord, Verdict, hunt_table};
 use seedmq_sim::generate::generate;
+use seedmq_sim::options::RunOptions;
 use seedmq_sim::plants::{self, PLANTS, Plant};
 use seedmq_sim::scenario::{self, Scenario};
 
 use super::pool::{Deadline, Runner, Where, spread};
-use super::worker::Job;
 use super::{Exit, HuntArgs, refuse, say};
 
 /// The command.
@@ -54,8 +54,9 @@ fn one(runner: &Runner, plant: &Plant, deadline: Deadline) -> Result<Found, Stri
     let with = [plant.name.to_string()];
     let tasks = (0..u64::MAX).flat_map(|seed| scenarios.iter().map(move |s| (s, seed)));
     let go_on = || !over.load(std::sync::atomic::Ordering::Relaxed) && !deadline.passed() && !runner.stopped();
-    let work =
-        |(scenario, seed): (&Scenario, u64)| runner.run(&generate(scenario, seed, &with), &Job::default(), Where::Here);
+    let work = |(scenario, seed): (&Scenario, u64)| {
+        runner.run(&generate(scenario, seed, &with), &RunOptions::default(), Where::Here)
+    };
     spread(runner.jobs, tasks, go_on, work, |record| {
         note(&mut found, &record);
         if found.detected.is_some() {

@@ -5,7 +5,7 @@
 use seedmq_sim::plants::PLANTS;
 use seedmq_sim::{marks, scenario};
 
-use super::{Exit, say};
+use super::{Exit, say, source};
 
 /// The first sentence of a text.
 fn sentence(text: &str) -> &str {
@@ -19,6 +19,17 @@ pub fn list() -> Exit {
     for file in scenario::files(&scenario::directory()) {
         match scenario::Scenario::load(&file) {
             Ok(scenario) => say(&format!("  {:<28} {}\n", scenario.name, sentence(&scenario.about))),
+            Err(error) => {
+                say(&format!("  {error}\n"));
+                exit = Exit::Usage;
+            }
+        }
+    }
+    say("\ntapes of failures whose cause was fixed (`run bugs`)\n");
+    for file in source::bugs() {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match source::read(&file) {
+            Ok(tape) => say(&format!("  bugs/{name:<23} {}\n", sentence(&tape.header.about))),
             Err(error) => {
                 say(&format!("  {error}\n"));
                 exit = Exit::Usage;

@@ -4,11 +4,17 @@
 
 mod campaign;
 mod check;
+mod diff;
+mod explain;
 mod hunt;
 mod list;
+mod log;
 mod pool;
 mod replay;
 mod run;
+mod shrink;
+mod source;
+mod step;
 mod twice;
 mod worker;
 
@@ -70,10 +76,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the seeds of one scenario.
+    /// Runs the seeds of one scenario, or the tapes in scenarios/bugs.
     Run(RunArgs),
     /// Runs one seed or tape again and shows what happened.
-    Replay(ReplayArgs),
+    Replay(replay::ReplayArgs),
+    /// Makes a failing tape small: fewer faults, nodes, operations, simpler values, and the same signature.
+    ///
+    /// Exit status: 0 the signature held, 1 the tape does not fail, 2 a bad tape or wrong usage. An interrupted shrink keeps the
+    /// smallest tape so far.
+    Shrink(shrink::ShrinkArgs),
+    /// Runs two tapes, or one twice, and shows the first event that differs.
+    ///
+    /// Exit status: 0 equal, 1 different, 2 a bad tape or wrong usage.
+    Diff(diff::DiffArgs),
+    /// Tells a run in words: the faults that took effect, what proves the violation, a timeline.
+    Explain(explain::ExplainArgs),
     /// Switches a known bug on and looks for a seed whose oracle finds it.
     Hunt(HuntArgs),
     /// Lists scenarios, plants and marks.
@@ -129,7 +146,7 @@ struct WorkArgs {
 
 #[derive(Clone, Debug, Args)]
 struct RunArgs {
-    /// Name of a scenario (see `list`) or path of a .toml file.
+    /// Name of a scenario (see `list`), path of a .toml file, or `bugs`: every tape in scenarios/bugs.
     scenario: String,
     /// Seeds to run, A..B half-open.
     #[arg(long, value_parser = seeds)]
@@ -152,38 +169,6 @@ struct RunArgs {
     /// Run each n-th seed twice, in another process, and compare; 0 never.
     #[arg(long, default_value_t = 8)]
     twice_every: u64,
-    #[command(flatten)]
-    work: WorkArgs,
-}
-
-#[derive(Clone, Debug, Args)]
-struct ReplayArgs {
-    /// SCENARIO:SEED, or the path of a tape.
-    what: String,
-    /// Stop at this virtual time (ms, or with a unit).
-    #[arg(long)]
-    until: Option<String>,
-    /// Print the events of this node.
-    #[arg(long)]
-    node: Option<String>,
-    /// Print the events of every node.
-    #[arg(long)]
-    all: bool,
-    /// Switch a known bug on.
-    #[arg(long)]
-    plant: Vec<String>,
-    /// Write the run record here, history included.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Write the client history here, for `check`.
-    #[arg(long)]
-    history: Option<PathBuf>,
-    /// Write the tape here.
-    #[arg(long)]
-    tape: Option<PathBuf>,
-    /// Where the report goes.
-    #[arg(long, default_value = "target/sim-report")]
-    report: PathBuf,
     #[command(flatten)]
     work: WorkArgs,
 }
@@ -224,6 +209,9 @@ pub fn main() -> ExitCode {
         None => campaign::standard(),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Replay(args)) => replay::replay(&args),
+        Some(Command::Shrink(args)) => shrink::shrink(&args),
+        Some(Command::Diff(args)) => diff::diff(&args),
+        Some(Command::Explain(args)) => explain::explain(&args),
         Some(Command::Hunt(args)) => hunt::hunt(&args),
         Some(Command::Worker) => worker::serve(),
     };

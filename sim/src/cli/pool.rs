@@ -10,15 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use seedmq_reports::{RunRecord, Verdict};
+use seedmq_sim::options::RunOptions;
 use seedmq_sim::tape::Tape;
 
 use super::WorkArgs;
-use super::worker::Job;
 
 /// Starts workers.
 #[derive(Clone, Debug)]
 pub struct Runner {
-    timeout: Duration,
+    /// A worker that takes longer is killed.
+    pub timeout: Duration,
     /// Set by SIGINT and SIGTERM: no new run begins, and what comes back is not counted.
     pub interrupted: Arc<AtomicBool>,
     /// Workers at a time.
@@ -53,7 +54,7 @@ impl Runner {
     }
 
     /// Runs a tape in a process of its own.
-    pub fn run(&self, tape: &Tape, job: &Job, place: Where) -> RunRecord {
+    pub fn run(&self, tape: &Tape, job: &RunOptions, place: Where) -> RunRecord {
         let lost = |verdict, note: String| RunRecord {
             scenario: tape.header.scenario.clone(),
             seed: tape.header.seed,
@@ -97,7 +98,7 @@ fn start(place: Where) -> std::io::Result<Child> {
 }
 
 /// Hands the job over and waits for the answer; none when it takes too long.
-fn converse(child: &mut Child, tape: &Tape, job: &Job, timeout: Duration) -> Option<Answer> {
+fn converse(child: &mut Child, tape: &Tape, job: &RunOptions, timeout: Duration) -> Option<Answer> {
     let input = serde_json::to_string(job).expect("a job has only string keys") + "\n" + &tape.to_text();
     let mut stdin = child.stdin.take().expect("the worker's input is piped");
     let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));

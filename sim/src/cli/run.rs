@@ -10,13 +10,13 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 use seedmq_reports::{Campaign, RunRecord, Verdict};
 use seedmq_sim::generate::generate;
+use seedmq_sim::marks;
+use seedmq_sim::options::RunOptions;
 use seedmq_sim::scenario::{self, Scenario};
 use seedmq_sim::tape::Tape;
-use seedmq_sim::{marks, plants};
 
 use super::pool::{Deadline, Runner, Where, spread};
-use super::worker::Job;
-use super::{Exit, RunArgs, Seeds, refuse, say, twice};
+use super::{Exit, RunArgs, Seeds, refuse, say, source, twice};
 
 /// Seeds when neither seeds nor a time are given.
 const SEEDS: Seeds = Seeds { from: 0, to: 100 };
@@ -37,12 +37,39 @@ pub struct Plan {
 
 /// One run to do.
 pub struct Task<'a> {
-    /// The scenario.
-    pub scenario: &'a Scenario,
-    /// The seed.
-    pub seed: u64,
+    /// Where its tape comes from.
+    pub from: From<'a>,
+    /// Its number, for the double run: the seed, or the place in the list of kept tapes.
+    pub number: u64,
     /// Whether to draw it even when it is green.
     pub draw: bool,
+}
+
+/// Where the tape of a task comes from.
+pub enum From<'a> {
+    /// A scenario, by the task's number.
+    Seed(&'a Scenario),
+    /// A kept one.
+    Kept(&'a Kept),
+}
+
+/// A tape in `scenarios/bugs`: a failure whose cause was fixed.
+pub struct Kept {
+    path: PathBuf,
+    tape: Tape,
+}
+
+/// The row of the kept tapes in every report.
+pub const BUGS: &str = "bugs";
+
+/// Every kept tape; an error names file, line and column.
+pub fn kept() -> Result<Vec<Kept>, String> {
+    source::bugs().into_iter().map(|path| source::read(&path).map(|tape| Kept { path, tape })).collect()
+}
+
+/// Tasks for kept tapes.
+pub fn keepers(all: &[Kept]) -> impl Iterator<Item = Task<'_>> + Send {
+    (0..).zip(all).map(|(number, kept)| Task { from: From::Kept(kept), number, draw: number == 0 })
 }
 
 /// One run done: its record, and the kinds of faults that its tape had planned.
@@ -51,13 +78,33 @@ pub struct Done {
     planned: BTreeSet<&'static str>,
 }
 
+impl Kept {
+    /// Puts a run into the row of the kept tapes.
+    fn label(&self, record: &mut RunRecord) {
+        record.scenario = BUGS.to_owned();
+        record.tape = Some(self.path.display().to_string());
+        let about = &self.tape.header.about;
+        if record.verdict != Verdict::Green && record.note.is_none() && !about.is_empty() {
+            record.note = Some(format!("this was fixed before: {about}"));
+        }
+    }
+}
+
 impl Plan {
     /// Runs one seed, twice if it is its turn, and once more with a picture when it is red.
     pub fn one(&self, task: &Task<'_>) -> Done {
-        let tape = generate(task.scenario, task.seed, &self.plants);
-        let mut record = self.runner.run(&tape, &Job { timeline: task.draw, ..Job::default() }, Where::Here);
+        let tape = match task.from {
+            From::Seed(scenario) => generate(scenario, task.number, &self.plants),
+            From::Kept(kept) => {
+                let mut tape = kept.tape.clone();
+                tape.header.plants.extend(self.plants.iter().cloned());
+                tape
+            }
+        };
+        let mut record =
+            self.runner.run(&tape, &RunOptions { timeline: task.draw, ..RunOptions::default() }, Where::Here);
         if self.twice_every > 0
-            && task.seed.is_multiple_of(self.twice_every)
+            && task.number.is_multiple_of(self.twice_every)
             && matches!(record.verdict, Verdict::Green | Verdict::Red)
         {
             twice::compare(&self.runner, &tape, &mut record);
@@ -68,13 +115,16 @@ impl Plan {
         if record.verdict == Verdict::Green {
             record.history = Vec::new();
         }
+        if let From::Kept(kept) = task.from {
+            kept.label(&mut record);
+        }
         Done { record, planned: tape.actions.iter().filter_map(|a| a.what.fault()).collect() }
     }
 
     /// Keeps what is needed to look at a red run later.
     fn keep(&self, tape: &Tape, record: &mut RunRecord) {
         if record.verdict == Verdict::Red && record.timeline.is_empty() {
-            let drawn = self.runner.run(tape, &Job { timeline: true, ..Job::default() }, Where::Here);
+            let drawn = self.runner.run(tape, &RunOptions { timeline: true, ..RunOptions::default() }, Where::Here);
             if drawn.hash == record.hash {
                 record.timeline = drawn.timeline;
             }
@@ -144,12 +194,15 @@ impl Collector {
         campaign.wall_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         campaign.scenarios = scenarios.iter().map(|s| (s.name.clone(), s.about.clone())).collect();
         let rank = |name: &str| scenarios.iter().position(|s| s.name == name);
-        campaign.records.sort_by_key(|r| (rank(&r.scenario), r.seed));
+        campaign.records.sort_by_key(|r| (rank(&r.scenario).unwrap_or(usize::MAX), r.seed));
+        if campaign.records.iter().any(|r| r.scenario == BUGS) {
+            campaign.scenarios.push((BUGS.into(), "Failures whose cause was fixed: every tape stays green.".into()));
+        }
         let reached: BTreeSet<&String> = campaign.records.iter().flat_map(|r| r.marks.keys()).collect();
         campaign.unreached = marks::named_in_source("sometimes").into_iter().filter(|m| !reached.contains(m)).collect();
         for ((scenario, kind), planned) in &self.planned {
             let mut records = campaign.records.iter().filter(|r| r.scenario == *scenario);
-            if *planned >= PLANNED_ENOUGH && !records.any(|r| r.faults.contains_key(*kind)) {
+            if *planned >= PLANNED_ENOUGH && scenario != BUGS && !records.any(|r| r.faults.contains_key(*kind)) {
                 campaign
                     .complaints
                     .push(format!("{scenario}: \"{kind}\" was planned in {planned} runs and never took effect"));
@@ -218,28 +271,52 @@ pub fn perform<'a>(
 
 /// The command.
 pub fn run(args: &RunArgs) -> Exit {
+    if let Err(why) = source::known_plants(&args.plant) {
+        return refuse(why);
+    }
+    if args.scenario == BUGS {
+        return bugs(args);
+    }
     let scenario = match scenario::find(&args.scenario) {
         Ok(scenario) => scenario,
         Err(error) => return refuse(error),
     };
-    if let Some(name) = args.plant.iter().find(|p| plants::find(p).is_none()) {
-        return refuse(format!("a plant is expected (see `list`), found \"{name}\""));
-    }
     let range = match (args.seeds, args.time) {
         (Some(seeds), _) => seeds,
         (None, None) => SEEDS,
         (None, Some(_)) => Seeds { from: 0, to: u64::MAX },
     };
+    let from = |seed| Task { from: From::Seed(&scenario), number: seed, draw: seed == range.from };
+    let total = (range.to < u64::MAX).then_some(range.to - range.from);
+    campaign(args, (range.from..range.to).map(from), total, std::slice::from_ref(&scenario))
+}
+
+/// The command for the kept tapes.
+fn bugs(args: &RunArgs) -> Exit {
+    if args.seeds.is_some() {
+        return refuse("the tapes in scenarios/bugs have no range of seeds; leave --seeds away");
+    }
+    match kept() {
+        Ok(all) if all.is_empty() => refuse("tapes are expected in scenarios/bugs, there are none"),
+        Ok(all) => campaign(args, keepers(&all), Some(all.len() as u64), &[]),
+        Err(why) => refuse(why),
+    }
+}
+
+fn campaign<'a>(
+    args: &RunArgs,
+    tasks: impl Iterator<Item = Task<'a>> + Send,
+    total: Option<u64>,
+    scenarios: &[Scenario],
+) -> Exit {
     let plan = Plan {
         runner: Runner::new(&args.work),
         plants: args.plant.clone(),
         twice_every: args.twice_every,
         report: args.report.clone(),
     };
-    let tasks = (range.from..range.to).map(|seed| Task { scenario: &scenario, seed, draw: seed == range.from });
-    let total = (range.to < u64::MAX).then_some(range.to - range.from);
     let mut collector = Collector::new(args.json.clone());
     perform(&plan, Deadline::after(args.time), tasks, total, &mut collector);
-    collector.complete(std::slice::from_ref(&scenario));
+    collector.complete(scenarios);
     collector.report(&args.report, args.junit.as_deref())
 }

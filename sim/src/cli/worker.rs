@@ -1,25 +1,10 @@
-//! One run, in a process of its own: a job and a tape come in on standard input, a record goes out on standard output.
+//! One run, in a process of its own: options and a tape come in on standard input, a record goes out on standard output.
 //!
 //! Invariant: a process runs one tape and ends, so that no run can see what another left behind.
 
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
 use super::Exit;
 
-/// What is asked of a worker, on the first line of its input; the tape follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// See [`seedmq_sim::options::RunOptions`].
-    pub timeline: bool,
-    /// See there.
-    pub log: Option<PathBuf>,
-    /// See there.
-    pub until_ms: Option<u64>,
-}
-
-/// Runs the tape on standard input.
+/// Runs the tape on standard input. Its first line are the options of the run, the tape follows.
 #[cfg(madsim)]
 pub fn serve() -> Exit {
     use std::io::Read as _;
@@ -33,20 +18,22 @@ pub fn serve() -> Exit {
         return super::refuse(format!("a job on standard input is expected: {error}"));
     }
     let (first, text) = input.split_once('\n').unwrap_or((&input, ""));
-    let job: Job = match serde_json::from_str(first) {
-        Ok(job) => job,
-        Err(error) => return super::refuse(format!("a job is expected on the first line: {error}")),
+    let options: RunOptions = match serde_json::from_str(first) {
+        Ok(options) => options,
+        Err(error) => return super::refuse(format!("options of a run are expected on the first line: {error}")),
     };
     let tape = match Tape::parse(text) {
         Ok(tape) => tape,
-        Err(error) => return super::refuse(format!("a tape is expected after the job: {error}")),
+        Err(error) => return super::refuse(format!("a tape is expected after the options: {error}")),
     };
-    let options = RunOptions { timeline: job.timeline, log: job.log, until_ms: job.until_ms };
     let (mut record, history) = cluster::run(&tape, &options);
     record.scenario.clone_from(&tape.header.scenario);
     record.seed = tape.header.seed;
     verdict::judge(&tape, &options, &history, &mut record);
     record.cpu_ms = cpu_ms();
+    if options.brief {
+        record = seedmq_reports::RunRecord { acted: std::mem::take(&mut record.acted), ..record.brief() };
+    }
     println!("{}", serde_json::to_string(&record).expect("a record has only string keys"));
     Exit::Green
 }

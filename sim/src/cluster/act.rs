@@ -29,6 +29,7 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
     let tape = Rc::clone(&scene.tape);
     let action = &tape.actions[index];
     let host = |name: &str| scene.cast.host(name);
+    scene.acted(action);
     match &action.what {
         What::Send { client, .. } => send(scene, host(client), &action.what),
         What::Join { client } => start(scene, host(client)),

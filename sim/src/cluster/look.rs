@@ -45,14 +45,33 @@ pub(crate) trait Inside {
     fn look(&self) -> Look {
         Look::Nothing
     }
+    /// The same for a person to read, line by line.
+    fn lines(&self, _now_ns: u64) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Inside for Admin {}
-impl Inside for seedmq_core::producer::Producer {}
-impl Inside for seedmq_core::consumer::PushConsumer {}
-impl Inside for seedmq_core::namesrv::NameServer {}
+impl Inside for seedmq_core::producer::Producer {
+    fn lines(&self, _now_ns: u64) -> Vec<String> {
+        super::inside::producer(self)
+    }
+}
+impl Inside for seedmq_core::consumer::PushConsumer {
+    fn lines(&self, _now_ns: u64) -> Vec<String> {
+        super::inside::consumer(self)
+    }
+}
+impl Inside for seedmq_core::namesrv::NameServer {
+    fn lines(&self, now_ns: u64) -> Vec<String> {
+        super::inside::name_server(self, now_ns)
+    }
+}
 
 impl Inside for Broker {
+    fn lines(&self, now_ns: u64) -> Vec<String> {
+        super::inside::broker(self, now_ns)
+    }
     fn look(&self) -> Look {
         let queues =
             self.store().queues().map(|(topic, queue, range)| ((topic.to_owned(), queue), (range.start, range.end)));

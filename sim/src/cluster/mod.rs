@@ -9,6 +9,7 @@ mod boot;
 mod boot_consumer;
 mod cast;
 mod context;
+mod inside;
 mod look;
 mod needless;
 mod panics;
@@ -41,11 +42,7 @@ use scene::Scene;
 /// Runs a tape. The record holds what the white-box oracles found, and the hash; judging the history is left to
 /// [`crate::verdict`]. At most one run at a time per thread, and one per process for the marks to be its own.
 pub fn run(tape: &Tape, options: &RunOptions) -> (RunRecord, History) {
-    run_under(tape, options, tape.header.seed ^ 0x5eed)
-}
-
-/// The same with a seed of its own for madsim's executor, which must not matter.
-pub fn run_under(tape: &Tape, options: &RunOptions, executor: u64) -> (RunRecord, History) {
+    let executor = options.executor.unwrap_or(tape.header.seed ^ 0x5eed);
     let marks = SimMarks::install(tape);
     panics::listen();
     let log = SharedLog::new(Log::new(trace(options)));
@@ -76,6 +73,7 @@ fn trace(options: &RunOptions) -> Option<Box<dyn Write + Send>> {
 }
 
 async fn play(world: Arc<World>, tape: Tape, options: RunOptions, log: SharedLog) {
+    world.draw_more(options.extra_draws);
     let scene = setting::build(&world, &tape, &options, log).enter();
     phases::all(&scene, &options).await;
     finish(&scene);
@@ -106,6 +104,9 @@ fn fill(record: &mut RunRecord, history: &mut History, scene: &Scene) {
         record.faults = std::mem::take(&mut seen.faults);
         (record.acked, record.delivered) = (seen.acked, seen.delivered);
         record.recovery_ms = seen.recovery_ms;
+        record.ready_ms = seen.ready_ns.map(|ns| (ns / 1000) as f64 / 1000.0);
+        record.acted = std::mem::take(&mut seen.acted);
+        record.state = std::mem::take(&mut seen.inside.lines);
         record.timeline = seen.picture.take();
         history.records = std::mem::take(&mut seen.history);
         std::mem::take(&mut seen.violations).into_iter().for_each(|violation| record.object(violation));

@@ -27,6 +27,9 @@ const CHECK_NS: u64 = 1_000 * MS;
 pub(super) async fn proceed(scene: &Rc<Scene>, until_ns: u64, mut enough: impl FnMut(&Rc<Scene>) -> bool) -> bool {
     loop {
         scene.world.quiet().await;
+        if scene.is_cut() {
+            return false;
+        }
         if enough(scene) {
             return true;
         }
@@ -59,7 +62,11 @@ fn perform(scene: &Rc<Scene>, job: Job) {
 
 /// The whole run.
 pub(super) async fn all(scene: &Rc<Scene>, options: &RunOptions) {
-    if !set_up(scene).await {
+    let cut = options.until_ms.map_or(u64::MAX, |ms| ms.saturating_mul(MS));
+    if !set_up(scene, cut).await {
+        if scene.is_cut() || cut <= scene.now() {
+            return;
+        }
         return scene.object(late("never-ready", "the cluster did not come up".to_owned(), scene));
     }
     let origin = scene.now();
@@ -69,17 +76,19 @@ pub(super) async fn all(scene: &Rc<Scene>, options: &RunOptions) {
             scene.remind(origin + at * MS, Job::Act(index));
         }
     }
-    scene.seen(|seen| seen.triggers.set_origin(origin));
+    scene.seen(|seen| {
+        seen.ready_ns = Some(origin);
+        seen.triggers.set_origin(origin);
+    });
     let safety = origin + scene.tape.header.config.safety_ms * MS;
-    let cut = options.until_ms.map_or(u64::MAX, |ms| ms * MS);
     proceed(scene, safety.min(cut), |_| false).await;
-    if cut > safety {
+    if cut > safety && !scene.is_cut() {
         liveness(scene, cut).await;
     }
 }
 
 /// Starts everybody, one after the other, and has the topics created.
-async fn set_up(scene: &Rc<Scene>) -> bool {
+async fn set_up(scene: &Rc<Scene>, cut: u64) -> bool {
     let later = |n: usize| scene.tape.header.config.brokers[n].later;
     let starts = |role: Role| match role {
         Role::Consumer(_) => false,
@@ -96,7 +105,7 @@ async fn set_up(scene: &Rc<Scene>) -> bool {
             scene.seen(|seen| seen.admin.is_some() && brokers.iter().all(|host| seen.ready.contains(host)))
         }
     };
-    if !proceed(scene, SETUP_NS, all_ready).await {
+    if !proceed(scene, SETUP_NS.min(cut), all_ready).await {
         return false;
     }
     for (topic, shape) in &scene.tape.header.config.topics {
@@ -106,7 +115,7 @@ async fn set_up(scene: &Rc<Scene>) -> bool {
         act::topic_at(scene, topic, shape.queues, &at);
     }
     let created = |scene: &Rc<Scene>| scene.seen(|seen| seen.asked.is_empty());
-    proceed(scene, SETUP_NS, created).await
+    proceed(scene, SETUP_NS.min(cut), created).await
 }
 
 async fn liveness(scene: &Rc<Scene>, cut: u64) {
@@ -116,7 +125,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     scene.seen(|seen| seen.triggers.disarm());
     let bound = began + scene.tape.header.config.converge_ms * MS;
     let settled = proceed(scene, bound.min(cut), settle::is_settled).await;
-    if cut <= bound && !settled {
+    if !settled && (cut <= bound || scene.is_cut()) {
         return;
     }
     if settled {
@@ -130,7 +139,9 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     if settled {
         super::recovery::twice(scene).await;
     }
-    stop_all(scene).await;
+    if !scene.is_cut() {
+        stop_all(scene).await;
+    }
 }
 
 /// Stops the brokers in order and judges their stores.
@@ -141,6 +152,9 @@ async fn stop_all(scene: &Rc<Scene>) {
     (1..).zip(&running).for_each(|(nth, host)| scene.remind(scene.now() + nth * MS, Job::Stop(*host)));
     let stopped = |scene: &Rc<Scene>| running.iter().all(|host| !scene.world.is_up(*host));
     if !proceed(scene, scene.now() + STOP_NS, stopped).await {
+        if scene.is_cut() {
+            return;
+        }
         scene.object(late("never-stopped", "a broker did not stop in order within 60 s".to_owned(), scene));
         return;
     }

@@ -57,6 +57,9 @@ async fn once(scene: &Rc<Scene>, host: HostId) -> Option<Holdings> {
     act::start(scene, host);
     let until = scene.now() + PATIENCE_NS;
     let ready = proceed(scene, until, |scene| scene.seen(|seen| seen.ready.contains(&host))).await;
+    if scene.is_cut() {
+        return None;
+    }
     if !ready {
         scene.object(late("never-recovered", format!("{} did not recover in 60 s", scene.cast.name(host)), scene));
         return None;

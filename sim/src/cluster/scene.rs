@@ -18,6 +18,7 @@ use super::route::Route;
 use super::settle::{Suspects, Unsettled};
 
 use super::cast::Cast;
+use super::inside::Watched;
 use super::look::Looks;
 use super::picture::Picture;
 use super::trigger::Triggers;
@@ -25,7 +26,7 @@ use crate::clients::{ConsumerAgent, ProducerAgent};
 use crate::disk::HostDisk;
 use crate::history::{Op, Record};
 use crate::tap::{Kind, SharedLog};
-use crate::tape::{Moment, Tape};
+use crate::tape::{Action, Moment, Tape, What};
 use crate::world::{CpuSpec, HostId, Life, World};
 
 /// Something that the world reminds the cluster of.
@@ -55,6 +56,8 @@ pub(crate) struct Scene {
     pub cpu: CpuSpec,
     pub log: SharedLog,
     pub disks: BTreeMap<HostId, HostDisk>,
+    /// The run ends once so many events were recorded.
+    pub events_max: u64,
     seen: RefCell<Seen>,
 }
 
@@ -93,6 +96,12 @@ pub(crate) struct Seen {
     pub producers: BTreeMap<HostId, ProducerAgent>,
     pub consumers: BTreeMap<HostId, ConsumerAgent>,
     pub looks: Looks,
+    /// The node whose inside is wanted at the end.
+    pub inside: Watched,
+    /// When the cluster was ready, ns.
+    pub ready_ns: Option<u64>,
+    /// When the actions that are no sends happened, by id, in milliseconds since then.
+    pub acted: BTreeMap<u64, f64>,
     pub suspects: Suspects,
     /// Looks in a row that found nothing amiss.
     pub calm: u32,
@@ -135,6 +144,7 @@ impl Seen {
         self.name_servers.remove(&host);
         self.ready.remove(&host);
         self.looks.forget(host);
+        self.inside.gone(host);
         self.producers.entry(host).and_modify(ProducerAgent::died);
         self.consumers.entry(host).and_modify(ConsumerAgent::died);
     }
@@ -154,6 +164,7 @@ impl Scene {
             cpu,
             log,
             disks: BTreeMap::new(),
+            events_max: u64::MAX,
             seen: RefCell::new(seen),
         }
     }
@@ -178,6 +189,10 @@ impl Scene {
     /// Virtual time, ns.
     pub fn now(&self) -> u64 {
         self.world.now_ns()
+    }
+    /// Whether the run was asked to end here.
+    pub fn is_cut(&self) -> bool {
+        self.log.events() >= self.events_max
     }
     /// Virtual time as the history writes it, ms.
     pub fn now_ms(&self) -> f64 {
@@ -230,6 +245,16 @@ impl Scene {
             }
             seen.picture.fault(now, lane, kind, target);
         });
+    }
+    /// An action of the tape happens; when it is no send, its time is kept.
+    pub fn acted(&self, action: &Action) {
+        if !matches!(action.what, What::Send { .. }) {
+            let now = self.now();
+            self.seen(|seen| {
+                let us = now.saturating_sub(seen.ready_ns.unwrap_or(now)) / 1000;
+                seen.acted.insert(action.id, us as f64 / 1000.0);
+            });
+        }
     }
     /// An event that actions may wait for.
     pub fn moment(&self, host: HostId, event: Moment, code: Option<i32>) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::cast::{Cast, Role};
+use super::inside::Watched;
 use super::scene::Scene;
 use crate::dice::{Dice, entity};
 use crate::disk::{DiskSpec, HostDisk};
@@ -33,6 +34,10 @@ pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: 
     }
     let mut scene = Scene::new(world, tape, cast, cpu(seed), log);
     scene.disks = disks(&scene, config, seed);
+    scene.events_max = options.until_event.unwrap_or(u64::MAX);
+    let watched = options.state.as_ref().map(|name| scene.cast.host(name));
+    let since = options.until_ms.map_or(0, |ms| ms.saturating_mul(1_000_000));
+    scene.seen(|seen| seen.inside = Watched::new(watched, since));
     let lanes = super::lanes(&scene);
     scene.seen(|seen| {
         seen.picture.on = options.timeline;

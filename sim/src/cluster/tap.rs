@@ -115,5 +115,10 @@ where
             let (now, inside) = (self.scene.now(), node.look());
             self.scene.seen(|seen| seen.looks.put(self.host, now, inside));
         }
+        let now = self.scene.now();
+        if self.alive() && self.scene.seen(|seen| seen.inside.wanted(self.host, now)) {
+            let lines = node.lines(now);
+            self.scene.seen(|seen| seen.inside.put(now, self.scene.log.events(), lines));
+        }
     }
 }

@@ -6,7 +6,7 @@ use seedmq_reports::Verdict;
 
 use super::*;
 use crate::tape::{Action, BrokerShape, Config, ConsumerShape, GroupShape, Handler, Mode, ProducerShape, QueuePick};
-use crate::tape::{Header as TapeHeader, TopicShape, Trigger, VERSION, What};
+use crate::tape::{Header as TapeHeader, TopicShape, Trigger, What};
 
 /// Two brokers, one name server, one producer, two consumers; ten sends, one kill.
 fn small() -> Tape {
@@ -27,8 +27,7 @@ fn small() -> Tape {
     actions.extend((0..10).map(|n| send(100 + n, 500 + 300 * n)));
     let kill = What::Kill { node: "broker-b".into(), down_ms: Some(700) };
     actions.push(Action { id: 50, when: Trigger::At { at: 2_000 }, what: kill });
-    let header = TapeHeader { tape: VERSION, scenario: "small".into(), seed: 3, plants: vec![], config };
-    Tape { header, actions }
+    Tape { header: TapeHeader::new("small", 3, config), actions }
 }
 
 fn send(id: u64, at: u64) -> Action {
@@ -57,8 +56,8 @@ fn logged(tape: &Tape, executor: u64) -> ((RunRecord, History), String) {
     let _guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let tape = tape.clone();
     let path = std::env::temp_dir().join(format!("seedmq-sim-{}-{executor}.log", std::process::id()));
-    let options = RunOptions { log: Some(path.clone()), ..RunOptions::default() };
-    let record = std::thread::spawn(move || run_under(&tape, &options, executor)).join().unwrap();
+    let options = RunOptions { log: Some(path.clone()), executor: Some(executor), ..RunOptions::default() };
+    let record = std::thread::spawn(move || run(&tape, &options)).join().unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     (record, text)

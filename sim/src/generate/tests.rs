@@ -33,8 +33,7 @@ fn tape(text: &str, seed: u64) -> Tape {
 }
 
 fn sends(tape: &Tape) -> Vec<String> {
-    let text = |a: &crate::tape::Action| serde_json::to_string(a).unwrap();
-    tape.actions.iter().filter(|a| matches!(a.what, What::Send { .. })).map(text).collect()
+    tape.actions.iter().filter(|a| matches!(a.what, What::Send { .. })).map(crate::tape::Action::to_line).collect()
 }
 
 #[test]

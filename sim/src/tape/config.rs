@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Trigger, What};
-
 /// Everything that there is before the first action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -99,9 +97,19 @@ pub struct ProducerShape {
     /// Name of the node and the client.
     pub name: String,
     /// Send timeout, milliseconds (3,000 in the Java client).
+    #[serde(default = "java_timeout_ms")]
     pub send_timeout_ms: u64,
     /// Further attempts after a failed one (2 in the Java client).
+    #[serde(default = "java_retries")]
     pub retries: u32,
+}
+
+fn java_timeout_ms() -> u64 {
+    3_000
+}
+
+fn java_retries() -> u32 {
+    2
 }
 
 /// One consumer.
@@ -113,6 +121,7 @@ pub struct ConsumerShape {
     /// Its group.
     pub group: String,
     /// Topics that it subscribes to.
+    #[serde(default)]
     pub topics: Vec<String>,
     /// What its handler does with a message.
     #[serde(default)]
@@ -121,7 +130,7 @@ pub struct ConsumerShape {
 
 /// How a handler behaves; drawn for each delivery from its topic, queue, offset and attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Handler {
     /// Shortest time for a message, milliseconds.
     pub min_ms: u64,
@@ -155,6 +164,7 @@ pub enum OrderKind {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TopicShape {
     /// Read and write queues per broker.
+    #[serde(default = "one")]
     pub queues: u32,
     /// Brokers that hold it; all that start with the cluster when empty.
     #[serde(default)]
@@ -162,6 +172,10 @@ pub struct TopicShape {
     /// Order that its consumers rely on.
     #[serde(default)]
     pub order: OrderKind,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// How a group shares its messages.
@@ -248,13 +262,13 @@ impl Config {
         servers.chain(clients).map(String::as_str)
     }
 
-    /// The first name in an action that is not a node of this configuration.
-    pub(super) fn unknown_name<'a>(&self, action: &'a Action) -> Option<&'a str> {
-        let waits_for = match &action.when {
-            Trigger::On { node, .. } => Some(node.as_str()),
-            Trigger::At { .. } => None,
-        };
-        waits_for.into_iter().chain(action.what.nodes()).find(|name| !self.has(name))
+    /// The role of a node: `name-server`, `broker`, `producer` or `consumer`.
+    pub fn role(&self, name: &str) -> Option<&'static str> {
+        let is = |found: bool, role| found.then_some(role);
+        is(self.name_servers.iter().any(|n| n == name), "name-server")
+            .or(is(self.brokers.iter().any(|b| b.name == name), "broker"))
+            .or(is(self.producers.iter().any(|p| p.name == name), "producer"))
+            .or(is(self.consumers.iter().any(|c| c.name == name), "consumer"))
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub agenda: Agenda,
     pub hosts: Vec<Host>,
     pub net: Net,
+    /// See [`World::draw_more`].
+    pub extra_draws: u32,
 }
 
 impl State {
@@ -91,7 +93,7 @@ impl madsim::plugin::Simulator for World {
 
 impl World {
     fn empty(seed: u64) -> World {
-        let state = State { seed, agenda: Agenda::default(), hosts: Vec::new(), net: Net::default() };
+        let state = State { seed, agenda: Agenda::default(), hosts: Vec::new(), net: Net::default(), extra_draws: 0 };
         World { state: Mutex::new(state) }
     }
 
@@ -120,6 +122,12 @@ impl World {
     /// The address of a host.
     pub fn ip(&self, host: HostId) -> IpAddr {
         self.lock().host(host).ip
+    }
+
+    /// Every process that starts from now on draws so many numbers first and throws them away, as it would after a change of
+    /// the code that draws more.
+    pub fn draw_more(&self, numbers: u32) {
+        self.lock().extra_draws = numbers;
     }
 
     /// Virtual time since the start of the run, ns.

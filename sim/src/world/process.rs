@@ -59,11 +59,14 @@ impl<S> Clone for Process<S> {
 impl<S> Process<S> {
     /// The process that just started on `host`.
     pub fn new(world: &Arc<World>, host: HostId, slow: S, cpu: CpuSpec) -> Self {
-        let (seed, life) = {
+        let (seed, life, extra) = {
             let state = world.lock();
-            (state.seed, state.host(host).life)
+            (state.seed, state.host(host).life, state.extra_draws)
         };
-        let dice = Dice::new(seed, entity("cpu", &[u64::from(host.0), u64::from(life.0)]));
+        let mut dice = Dice::new(seed, entity("cpu", &[u64::from(host.0), u64::from(life.0)]));
+        for _ in 0..extra {
+            dice.bits();
+        }
         let net = SimNet::new(world, host);
         let dice = Rc::new(RefCell::new(dice));
         Process { world: Arc::clone(world), host, net, slow: Rc::new(slow), cpu, dice }

@@ -1,0 +1,226 @@
+//! Actions of a tape and lines of a history as sentences.
+//!
+//! Invariant: a sentence names who, what and where with the names that tape and history use.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Op, Phase, Queue, Record};
+use crate::tape::{Action, Mode, Moment, QueuePick, Tape, Trigger, What};
+
+/// Every action of a tape, in the order of their times.
+pub fn actions_in_words(tape: &Tape) -> Vec<String> {
+    let time = |action: &Action| match action.when {
+        Trigger::At { at } => at,
+        Trigger::On { from, .. } => from,
+    };
+    let mut actions: Vec<&Action> = tape.actions.iter().collect();
+    actions.sort_by_key(|action| time(action));
+    actions
+        .iter()
+        .map(|action| format!("{:>8}  {}{}", short(time(action)), event(&action.when), what(&action.what)))
+        .collect()
+}
+
+/// Milliseconds as seconds, without zeros at the end.
+fn short(ms: u64) -> String {
+    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn ordinal(n: u64) -> String {
+    match n {
+        1 => "next".into(),
+        2 => "second".into(),
+        3 => "third".into(),
+        n => format!("{n}th"),
+    }
+}
+
+fn event(when: &Trigger) -> String {
+    let Trigger::On { node, event, code, n, .. } = when else { return String::new() };
+    let nth = ordinal(*n);
+    let code = code.map_or(String::new(), |code| format!(" {code}"));
+    match event {
+        Moment::SyncInFlight => format!("at the {nth} sync of {node} under way, "),
+        Moment::Recovery => format!("at the {nth} step of a recovery of {node}, "),
+        Moment::Ready => format!("when {node} is ready for the {nth} time, "),
+        Moment::RequestReceived => format!("at the {nth} request{code} that {node} gets, "),
+        Moment::ResponseSent => format!("at the {nth} response{code} that {node} sends, "),
+        Moment::Rebalance => format!("at the {nth} rebalance of {node}, "),
+        Moment::Delivery => format!("at the {nth} delivery to {node}, "),
+    }
+}
+
+fn what(what: &What) -> String {
+    let back = |ms: &Option<u64>| ms.map_or("for good".into(), |ms| format!("for {}", short(ms)));
+    match what {
+        What::Send { .. } => send(what),
+        What::Join { client } => format!("{client} joins"),
+        What::Leave { client } => format!("{client} leaves"),
+        What::Crash { client, down_ms } => format!("{client} crashes {}", back(down_ms)),
+        What::Topic { topic, queues, brokers } if brokers.is_empty() => {
+            format!("{topic} gets {queues} queues on every broker")
+        }
+        What::Topic { topic, queues, brokers } => format!("{topic} gets {queues} queues on {}", brokers.join(", ")),
+        What::BrokerJoin { node } => format!("{node} joins the cluster"),
+        What::Kill { node, down_ms } => format!("{node} is killed {}", back(down_ms)),
+        What::PowerLoss { node, down_ms } => format!("{node} loses power {}", back(down_ms)),
+        What::Restart { node, down_ms } => format!("{node} is restarted, down for {}", short(*down_ms)),
+        What::Pause { node, for_ms } => format!("{node} stands still for {}", short(*for_ms)),
+        What::HeartbeatLoss { from, to, codes, for_ms } => {
+            let to = to.as_ref().map_or("everybody", String::as_str);
+            format!("requests {codes:?} of {from} to {to} are dropped for {}", short(*for_ms))
+        }
+        What::Partition { a, b, oneway, for_ms } => {
+            let arrow = if *oneway { "→" } else { "↔" };
+            format!("nothing passes {} {arrow} {} for {}", a.join(", "), b.join(", "), short(*for_ms))
+        }
+        What::LostResponse { from, to, code } => {
+            let to = to.as_ref().map_or("anybody", String::as_str);
+            format!("the next response of {from} to {to} for a request {code} is lost with its connection")
+        }
+        What::SlowDisk { node, extra_ms, for_ms } => {
+            format!("the disk of {node} takes {} longer for {}", short(*extra_ms), short(*for_ms))
+        }
+        What::SyncError { node, count, for_ms } => {
+            format!("{count} syncs of {node} fail within {}", short(*for_ms))
+        }
+        What::DiskFull { node, for_ms } => format!("the disk of {node} is full for {}", short(*for_ms)),
+        What::ClockDrift { node, ppm, for_ms } => {
+            format!("the wall clock of {node} is off by {ppm} in a million for {}", short(*for_ms))
+        }
+        What::SlowCpu { node, extra_us, for_ms } => {
+            format!("each batch of {node} takes {extra_us} µs longer for {}", short(*for_ms))
+        }
+        What::SlowLink { a, b, extra_ms, for_ms } => {
+            let (a, b) = (a.join(", "), b.join(", "));
+            format!("what passes {a} ↔ {b} takes {} longer for {}", short(*extra_ms), short(*for_ms))
+        }
+        What::Reset { a, b } => format!("connections {} ↔ {} are reset", a.join(", "), b.join(", ")),
+        What::HeartbeatDelay { from, to, codes, extra_ms, for_ms } => {
+            let (to, late) = (to.as_ref().map_or("everybody", String::as_str), short(*extra_ms));
+            format!("requests {codes:?} of {from} to {to} come {late} late for {}", short(*for_ms))
+        }
+        What::ClockStep { node, by_ms } => {
+            let sign = if *by_ms < 0 { "-" } else { "+" };
+            format!("the wall clock of {node} jumps by {sign}{}", short(by_ms.unsigned_abs()))
+        }
+    }
+}
+
+fn send(what: &What) -> String {
+    let What::Send { client, topic, key, shard, tag, size, batch, mode, queue } = what else { return String::new() };
+    let mut more = vec![format!("{size} bytes")];
+    more.extend((*batch > 1).then(|| format!("a batch of {batch}")));
+    more.extend(match mode {
+        Mode::Sync => None,
+        Mode::Async => Some("asynchronous".to_owned()),
+        Mode::Oneway => Some("one way".to_owned()),
+    });
+    more.extend(shard.as_ref().map(|shard| format!("shard {shard}")));
+    more.extend(tag.as_ref().map(|tag| format!("tag {tag}")));
+    if let QueuePick::Queue(broker, id) = queue {
+        more.push(format!("queue {broker}:{id}"));
+    }
+    format!("{client} sends \"{key}\" to {topic} ({})", more.join(", "))
+}
+
+/// The invocation behind each call, so that outcomes can be told with what they are about.
+pub(super) type Calls = BTreeMap<(String, bool, u64), Record>;
+
+/// Whose call a record belongs to: client, whether it is a delivery, number.
+pub(super) fn call_of(record: &Record) -> Option<(String, bool, u64)> {
+    match &record.op {
+        Op::Send { call, .. } => Some((record.client.clone(), false, *call)),
+        Op::Deliver { call, .. } => Some((record.client.clone(), true, *call)),
+        _ => None,
+    }
+}
+
+fn place(queue: Option<&Queue>, offset: Option<u64>) -> String {
+    let queue = queue.map_or("an unnamed queue".to_owned(), |q| format!("queue {q}"));
+    offset.map_or(queue.clone(), |offset| format!("{queue} at offset {offset}"))
+}
+
+/// A line of the history as a sentence.
+pub(super) fn sentence(record: &Record, calls: &Calls) -> String {
+    let who = &record.client;
+    let begun = call_of(record).and_then(|call| calls.get(&call));
+    match &record.op {
+        Op::Send { phase, queue, offset, error, .. } => {
+            let (topic, key) = begun.and_then(sent).unwrap_or_default();
+            let why = error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
+            match phase {
+                Phase::Invoke => format!("{who} sends \"{key}\" to {topic}"),
+                Phase::Ok => format!("{who} is told that \"{key}\" is stored in {}", place(queue.as_ref(), *offset)),
+                Phase::Fail => format!("{who} is told that \"{key}\" is not stored{why}"),
+                Phase::Info => format!("{who} does not learn whether \"{key}\" is stored{why}"),
+            }
+        }
+        Op::Deliver { phase, .. } => {
+            let (group, key, at) = begun.and_then(delivered).unwrap_or_default();
+            match phase {
+                Phase::Invoke => format!("{who} of {group} is handed \"{key}\" from {at}"),
+                Phase::Ok => format!("{who} of {group} is done with \"{key}\""),
+                Phase::Fail => format!("{who} of {group} asks for \"{key}\" again"),
+                Phase::Info => format!("{who} of {group} dies while it handles \"{key}\""),
+            }
+        }
+        Op::Assign { group, topic, queues } => {
+            let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
+            let queues = if queues.is_empty() { "nothing".to_owned() } else { queues.join(" ") };
+            format!("{who} of {group} now owns {queues} of {topic}")
+        }
+        Op::Commit { group, topic, queue, offset } => {
+            format!("{who} of {group} commits offset {offset} of {topic} queue {queue}")
+        }
+        Op::Reset { group, topic, queue, offset } => {
+            format!("{group} is reset to offset {offset} of {topic} queue {queue}")
+        }
+        Op::Fault { kind, target, .. } => fault(kind, target),
+        Op::End { drained: true } => "everything had time to arrive".to_owned(),
+        Op::End { drained: false } => "the run ends before everything had time to arrive".to_owned(),
+    }
+}
+
+/// A fault, or its end.
+pub(super) fn fault(kind: &str, target: &str) -> String {
+    match kind {
+        "kill" => format!("{target} is killed"),
+        "crash" => format!("{target} crashes"),
+        "power-loss" => format!("{target} loses power"),
+        "restart" => format!("{target} is restarted"),
+        "pause" => format!("{target} stands still"),
+        "partition" => format!("nothing passes between {}", target.replace(" | ", " and ")),
+        "heartbeat-loss" => format!("requests are dropped between {target}"),
+        "lost-response" => format!("a response is lost with its connection: {target}"),
+        "heartbeat-delay" => format!("requests are late between {target}"),
+        "slow-link" => format!("what passes between {} is slow", target.replace(" | ", " and ")),
+        "reset" => format!("connections between {} are reset", target.replace(" | ", " and ")),
+        "sync-error" => format!("a sync of {target} fails"),
+        "disk-full" => format!("the disk of {target} is full"),
+        "clock-drift" => format!("the wall clock of {target} is off"),
+        "slow-cpu" => format!("{target} is slow"),
+        "slow-disk" => format!("the disk of {target} is slow"),
+        "clock-step" => format!("the wall clock of {target} jumps"),
+        "start" => format!("{target} starts again"),
+        "heal" => format!("the fault of {target} is over"),
+        other => format!("{other} {target}"),
+    }
+}
+
+fn sent(record: &Record) -> Option<(String, String)> {
+    match &record.op {
+        Op::Send { topic, key, .. } => Some((topic.clone(), key.clone())),
+        _ => None,
+    }
+}
+
+fn delivered(record: &Record) -> Option<(String, String, String)> {
+    match &record.op {
+        Op::Deliver { group, topic, key, queue, offset, .. } => {
+            Some((group.clone(), key.clone(), format!("{topic} {}", place(queue.as_ref(), *offset))))
+        }
+        _ => None,
+    }
+}

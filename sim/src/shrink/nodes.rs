@@ -1,0 +1,67 @@
+//! A tape without some of its nodes.
+//!
+//! Invariant: whatever names a node that is gone goes with it, so that the result is a tape that can be run.
+
+use crate::tape::{Action, Config, Tape, Trigger, What};
+
+/// The tape with only these nodes.
+pub(super) fn only(tape: &Tape, names: &[String]) -> Tape {
+    let stays = |name: &str| names.iter().any(|n| n == name);
+    let mut config = tape.header.config.clone();
+    config.name_servers.retain(|name| stays(name));
+    config.brokers.retain(|broker| stays(&broker.name));
+    config.producers.retain(|producer| stays(&producer.name));
+    config.consumers.retain(|consumer| stays(&consumer.name));
+    config.topics.values_mut().for_each(|topic| topic.brokers.retain(|broker| stays(broker)));
+    forget(&mut config);
+    let actions = tape.actions.iter().filter_map(|action| without(action, &stays)).collect();
+    let mut header = tape.header.clone();
+    header.config = config;
+    Tape { header, actions }
+}
+
+/// Forgets groups without a member.
+fn forget(config: &mut Config) {
+    let consumers = &config.consumers;
+    config.groups.retain(|name, _| consumers.iter().any(|consumer| consumer.group == *name));
+}
+
+/// The action as far as it concerns nodes that stay.
+fn without(action: &Action, stays: &impl Fn(&str) -> bool) -> Option<Action> {
+    if let Trigger::On { node, .. } = &action.when
+        && !stays(node)
+    {
+        return None;
+    }
+    let mut action = action.clone();
+    let whole = match &mut action.what {
+        What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
+            stays(client)
+        }
+        What::Topic { brokers, .. } => {
+            let some = !brokers.is_empty();
+            brokers.retain(|broker| stays(broker));
+            !some || !brokers.is_empty()
+        }
+        What::Partition { a, b, .. } | What::SlowLink { a, b, .. } | What::Reset { a, b } => {
+            a.retain(|node| stays(node));
+            b.retain(|node| stays(node));
+            !a.is_empty() && !b.is_empty()
+        }
+        What::HeartbeatLoss { from, to, .. }
+        | What::HeartbeatDelay { from, to, .. }
+        | What::LostResponse { from, to, .. } => stays(from) && to.as_ref().is_none_or(|to| stays(to)),
+        What::BrokerJoin { node }
+        | What::Kill { node, .. }
+        | What::PowerLoss { node, .. }
+        | What::Restart { node, .. }
+        | What::Pause { node, .. }
+        | What::SlowDisk { node, .. }
+        | What::SyncError { node, .. }
+        | What::DiskFull { node, .. }
+        | What::ClockDrift { node, .. }
+        | What::SlowCpu { node, .. }
+        | What::ClockStep { node, .. } => stays(node),
+    };
+    whole.then_some(action)
+}

@@ -1,0 +1,247 @@
+//! What must be true of a tape beyond its syntax: names that exist and fit, numbers that the simulator can take.
+//!
+//! Invariant: a tape that passes here does not fail in the simulator for its own sake; whatever it then shows is the cluster's.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Config, Latency, Trigger, What};
+
+/// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
+const TIME_MS_MAX: u64 = 1_000_000_000;
+/// Longest delay of a link or disk, microseconds.
+const DELAY_US_MAX: u64 = 600_000_000;
+/// Largest body, bytes: a little more than what any broker takes, so that refusals can be tried.
+const SIZE_MAX: u32 = 16 << 20;
+/// Most messages in a batch.
+const BATCH_MAX: u32 = 10_000;
+/// Most queues of a topic on a broker.
+const QUEUES_MAX: u32 = 4_096;
+/// Most syncs that fail.
+const COUNT_MAX: u32 = 1_000_000;
+/// Fastest and slowest clock, in parts in a million.
+const PPM_MAX: u64 = 1_000_000;
+/// Most nodes; hosts are numbered with 16 bits.
+const NODES_MAX: usize = 10_000;
+/// Allocation strategies by their Java names.
+const STRATEGIES: [&str; 4] = ["", "AVG", "AVG_BY_CIRCLE", "CONSISTENT_HASH"];
+
+/// What is wrong, and the field or the word at which it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub what: String,
+    pub field: &'static str,
+    pub word: Option<String>,
+}
+
+type Checked = Result<(), Fault>;
+
+fn at_field(field: &'static str, what: String) -> Fault {
+    Fault { what, field, word: None }
+}
+
+fn at_word(word: &str, what: String) -> Fault {
+    Fault { what, field: "", word: Some(word.to_owned()) }
+}
+
+fn most<T: PartialOrd + std::fmt::Display>(field: &'static str, value: T, max: T) -> Checked {
+    if value <= max {
+        return Ok(());
+    }
+    Err(at_field(field, format!("\"{field}\" is expected to be at most {max}, found {value}")))
+}
+
+/// Looks at the header's description.
+pub(super) fn config(config: &Config) -> Checked {
+    let mut names = BTreeSet::from(["admin"]);
+    for name in config.nodes() {
+        if name.is_empty() || !names.insert(name) {
+            return Err(at_word(
+                name,
+                format!("each node is expected to have a name of its own, found \"{name}\" again"),
+            ));
+        }
+    }
+    most("producers", names.len(), NODES_MAX)?;
+    most("safety-ms", config.safety_ms, TIME_MS_MAX)?;
+    most("converge-ms", config.converge_ms, TIME_MS_MAX)?;
+    most("buggify-permille", config.buggify_permille, 1_000)?;
+    latency("network", &config.network)?;
+    latency("disk", &config.disk)?;
+    brokers(config)?;
+    clients(config)?;
+    for (name, topic) in &config.topics {
+        if topic.queues == 0 || topic.queues > QUEUES_MAX {
+            return Err(at_word(name, format!("1 to {QUEUES_MAX} queues are expected, found {}", topic.queues)));
+        }
+        topic.brokers.iter().try_for_each(|broker| role(config, broker, "broker"))?;
+    }
+    let unknown = config.groups.values().find(|group| !STRATEGIES.contains(&group.strategy.as_str()));
+    unknown.map_or(Ok(()), |group| {
+        let known = STRATEGIES[1..].join(", ");
+        Err(at_word(
+            &group.strategy,
+            format!("an allocation strategy is expected ({known}), found \"{}\"", group.strategy),
+        ))
+    })
+}
+
+fn latency(field: &'static str, latency: &Latency) -> Checked {
+    if latency.min_us > latency.max_us {
+        let what =
+            format!("\"min-us\" is expected to be at most \"max-us\", found {} and {}", latency.min_us, latency.max_us);
+        return Err(at_field(field, what));
+    }
+    most(field, latency.max_us.max(latency.slow_us), DELAY_US_MAX)?;
+    most(field, latency.slow_permille, 1_000)
+}
+
+fn brokers(config: &Config) -> Checked {
+    for broker in &config.brokers {
+        let mut settings = seedmq_core::broker::BrokerConfig::default();
+        for (name, value) in &broker.properties {
+            let set = settings.set(name, value);
+            set.map_err(|e| at_word(name, format!("a setting of the broker is expected: {e}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn clients(config: &Config) -> Checked {
+    for producer in &config.producers {
+        most("send-timeout-ms", producer.send_timeout_ms, TIME_MS_MAX)?;
+        most("retries", producer.retries, 1_000)?;
+    }
+    for consumer in &config.consumers {
+        let handler = consumer.handler;
+        most("max-ms", handler.max_ms, TIME_MS_MAX)?;
+        most("min-ms", handler.min_ms, handler.max_ms)?;
+        most("fail-permille", handler.fail_permille, 1_000)?;
+    }
+    Ok(())
+}
+
+/// A node of this role is expected; of any role when it is empty.
+fn role(config: &Config, name: &str, wanted: &str) -> Checked {
+    let what = match config.role(name) {
+        Some(found) if wanted.is_empty() || found == wanted => return Ok(()),
+        Some(found) => format!("a {wanted} is expected, but \"{name}\" is a {found}"),
+        None => {
+            let known: Vec<&str> =
+                config.nodes().filter(|n| wanted.is_empty() || config.role(n) == Some(wanted)).collect();
+            let kind = if wanted.is_empty() { "node" } else { wanted };
+            format!("a {kind} of the header is expected ({}), found \"{name}\"", known.join(", "))
+        }
+    };
+    Err(at_word(name, what))
+}
+
+/// Looks at one action.
+pub(super) fn action(config: &Config, action: &Action) -> Checked {
+    match &action.when {
+        Trigger::At { at } => most("at", *at, TIME_MS_MAX)?,
+        Trigger::On { node, from, .. } => {
+            role(config, node, "")?;
+            most("from", *from, TIME_MS_MAX)?;
+        }
+    }
+    what(config, &action.what)
+}
+
+fn what(config: &Config, what: &What) -> Checked {
+    let down = |ms: &Option<u64>| most("down-ms", ms.unwrap_or(0), TIME_MS_MAX);
+    match what {
+        What::Send { client, size, batch, queue, .. } => {
+            role(config, client, "producer")?;
+            most("size", *size, SIZE_MAX)?;
+            most("batch", *batch, BATCH_MAX)?;
+            match queue {
+                super::QueuePick::Queue(broker, _) => role(config, broker, "broker"),
+                _ => Ok(()),
+            }
+        }
+        What::Join { client } | What::Leave { client } => role(config, client, "consumer"),
+        What::Crash { client, down_ms } => role(config, client, "").and_then(|()| down(down_ms)),
+        What::Topic { queues, brokers, .. } => {
+            most("queues", *queues, QUEUES_MAX)?;
+            brokers.iter().try_for_each(|broker| role(config, broker, "broker"))
+        }
+        What::BrokerJoin { node } => role(config, node, "broker"),
+        What::Kill { node, down_ms } | What::PowerLoss { node, down_ms } => {
+            role(config, node, "").and_then(|()| down(down_ms))
+        }
+        What::Restart { node, down_ms } => {
+            role(config, node, "")?;
+            most("down-ms", *down_ms, TIME_MS_MAX)
+        }
+        What::Pause { node, for_ms } => {
+            role(config, node, "")?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::SyncError { node, count, for_ms } => {
+            role(config, node, "")?;
+            most("count", *count, COUNT_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::DiskFull { node, for_ms } => {
+            role(config, node, "")?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::ClockDrift { node, ppm, for_ms } => {
+            role(config, node, "")?;
+            most("ppm", ppm.unsigned_abs(), PPM_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::SlowCpu { node, extra_us, for_ms } => {
+            role(config, node, "")?;
+            most("extra-us", *extra_us, DELAY_US_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::SlowLink { a, b, extra_ms, for_ms } => {
+            most("extra-ms", *extra_ms, TIME_MS_MAX / 1_000)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)?;
+            sides(config, a, b)
+        }
+        What::Reset { a, b } => sides(config, a, b),
+        What::HeartbeatDelay { from, to, extra_ms, for_ms, .. } => {
+            most("extra-ms", *extra_ms, TIME_MS_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)?;
+            ends(config, from, to.as_ref())
+        }
+        What::SlowDisk { node, extra_ms, for_ms } => {
+            role(config, node, "")?;
+            most("extra-ms", *extra_ms, TIME_MS_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::ClockStep { node, by_ms } => {
+            role(config, node, "")?;
+            most("by-ms", by_ms.unsigned_abs(), TIME_MS_MAX)
+        }
+        What::HeartbeatLoss { from, to, for_ms, .. } => {
+            most("for-ms", *for_ms, TIME_MS_MAX)?;
+            ends(config, from, to.as_ref())
+        }
+        What::LostResponse { from, to, .. } => ends(config, from, to.as_ref()),
+        What::Partition { a, b, for_ms, .. } => {
+            most("for-ms", *for_ms, TIME_MS_MAX)?;
+            sides(config, a, b)
+        }
+    }
+}
+
+fn ends(config: &Config, from: &str, to: Option<&String>) -> Checked {
+    role(config, from, "")?;
+    to.map_or(Ok(()), |to| role(config, to, ""))
+}
+
+fn sides(config: &Config, a: &[String], b: &[String]) -> Checked {
+    for (side, field) in [(a, "a"), (b, "b")] {
+        if side.is_empty() {
+            return Err(at_field(field, format!("at least one node is expected in \"{field}\"")));
+        }
+        side.iter().try_for_each(|name| role(config, name, ""))?;
+    }
+    match a.iter().find(|name| b.contains(name)) {
+        Some(name) => Err(at_word(name, format!("a node is expected on one side, but \"{name}\" is on both"))),
+        None => Ok(()),
+    }
+}
