@@ -271,37 +271,3 @@ impl Config {
             .or(is(self.consumers.iter().any(|c| c.name == name), "consumer"))
     }
 }
-
-impl What {
-    /// The nodes that it names.
-    pub fn nodes(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        match self {
-            What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
-                names.push(client)
-            }
-            What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
-            What::Partition { a, b, .. } | What::SlowLink { a, b, .. } | What::Reset { a, b } => {
-                names.extend(a.iter().chain(b).map(String::as_str))
-            }
-            What::HeartbeatLoss { from, to, .. }
-            | What::HeartbeatDelay { from, to, .. }
-            | What::LostResponse { from, to, .. } => {
-                names.push(from);
-                names.extend(to.as_deref());
-            }
-            What::BrokerJoin { node }
-            | What::Kill { node, .. }
-            | What::PowerLoss { node, .. }
-            | What::Restart { node, .. }
-            | What::Pause { node, .. }
-            | What::SlowDisk { node, .. }
-            | What::SyncError { node, .. }
-            | What::DiskFull { node, .. }
-            | What::ClockDrift { node, .. }
-            | What::SlowCpu { node, .. }
-            | What::ClockStep { node, .. } => names.push(node),
-        }
-        names
-    }
-}
