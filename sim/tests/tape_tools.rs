@@ -74,7 +74,7 @@ fn a_shrunk_tape_is_small_and_fails_in_the_same_way() {
     assert_eq!(json["signature_before"], json["signature_after"], "{json}");
     assert_eq!(signature(&[]), json["signature_before"]);
     let number = |name: &str| json[name].as_u64().unwrap_or_else(|| panic!("{name} in {json}"));
-    assert!(number("faults_after") <= 2 && number("operations_after") <= 4, "{json}");
+    assert!(number("faults_after") <= 5 && number("operations_after") <= 10, "{json}");
     assert!(number("operations_before") > 100 && json["cpu_s"].as_f64().unwrap() > 0.0, "{json}");
     assert_eq!(json["complete"], true, "{json}");
     for part in ["round", "faults", "operations", "what is left:", "cargo sim replay"] {
