@@ -2,6 +2,7 @@
 //!
 //! Invariant: every test here takes its failure from a planted bug that a hunt finds, so that no seed is written down.
 #![cfg(madsim)]
+#![allow(clippy::unwrap_used, reason = "a test ends at whatever it did not expect")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

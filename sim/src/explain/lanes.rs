@@ -93,7 +93,7 @@ fn lane(name: &str, window: &Window, spells: &[Spell], points: &[Point]) -> Vec<
             lane[window.column(spell.from)..=window.column(until)].fill(sign);
         }
     }
-    let mut taken = vec![false; WIDTH];
+    let mut taken = [false; WIDTH];
     let numbered = points.iter().filter(|p| p.proof).zip(1..);
     for (point, n) in numbered.filter(|(p, _)| p.node == name && window.shows(p.ms)) {
         let at = window.column(point.ms);
