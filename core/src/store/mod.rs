@@ -327,7 +327,10 @@ impl Store {
             DiskDone::Synced { file, through, result } => self.on_synced(file, through, result, disk, asks),
             DiskDone::Allocated { path, result } => self.on_allocated(now, &path, result, asks),
             DiskDone::Replaced { path, result } => self.on_replaced(&path, result),
-            DiskDone::Removed { path, result } => self.on_removed(&path, result),
+            DiskDone::Removed { path, result } => {
+                self.on_removed(&path, result);
+                self.retention_removed(&path, asks);
+            }
         }
         match self.phase {
             Phase::Recovering => self.recover_some(now, disk, asks),

@@ -3,10 +3,11 @@
 //! Invariant: the file that is written to, and anything that is not durable or not dispatched, is never removed; refusal ends
 //! by itself when there is space.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Fault, Phase, Store, StoreNews, names};
-use crate::node::{Disk, DiskAsk, Instant, Now};
+use crate::node::{Addr, Disk, DiskAsk, Instant, Now};
 
 /// How often age and space are looked at; Java `cleanResourceInterval`.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -27,6 +28,10 @@ pub(super) struct Retention {
     /// The queue to correct next, and when.
     correct: Option<(u32, Instant)>,
     refuses: Option<String>,
+    /// Log files that go, the oldest first, one at a time: a power cut in between must not leave a gap.
+    doomed: VecDeque<Addr>,
+    /// The one that is being removed.
+    removing: Option<Addr>,
 }
 
 impl Retention {
@@ -117,8 +122,25 @@ impl Store {
         self.news.push(StoreNews::Notice(format!("{path} is removed {why}")));
         self.warm.forget(file.file);
         disk.close(file.file);
-        asks.push(DiskAsk::Remove { path: path.into() });
+        self.retention.doomed.push_back(path.into());
+        self.remove_next(asks);
         true
+    }
+
+    fn remove_next(&mut self, asks: &mut Vec<DiskAsk>) {
+        if self.retention.removing.is_none()
+            && let Some(path) = self.retention.doomed.pop_front()
+        {
+            self.retention.removing = Some(path.clone());
+            asks.push(DiskAsk::Remove { path });
+        }
+    }
+
+    /// A file is gone, or could not be removed; if it was one of the log, the next one goes.
+    pub(super) fn retention_removed(&mut self, path: &str, asks: &mut Vec<DiskAsk>) {
+        if self.retention.removing.take_if(|removing| **removing == *path).is_some() {
+            self.remove_next(asks);
+        }
     }
 
     /// The log begins later than before: the index forgets files, the queues are corrected in steps.

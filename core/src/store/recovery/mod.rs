@@ -271,7 +271,7 @@ impl Store {
 
     fn recovery_is_over(&self, recovery: &Recovery) -> bool {
         let has_file = self.log.has_room() || self.full.is_some();
-        recovery.syncs.is_empty() && recovery.removes.is_empty() && has_file
+        recovery.syncs.is_empty() && recovery.removes.is_empty() && recovery.cut.is_empty() && has_file
     }
 
     /// Opens the store with what was found.

@@ -113,10 +113,9 @@ impl Store {
     /// Opens the log and asks for what has to be durable, gone or there before the store opens.
     pub(super) fn close_recovery(&mut self, recovery: &mut Recovery, asks: &mut Vec<DiskAsk>) -> Stage {
         let end = recovery.end.expect("the scan is over");
-        for file in std::mem::take(&mut recovery.cut) {
+        for file in &recovery.cut {
             self.warm.forget(file.file);
             recovery.repaired.remove(&file.file);
-            recovery.remove(names::log_file(file.begin), asks);
         }
         self.log.open(recovery.files.clone(), end);
         let bytes = self.log.file_bytes();
@@ -131,8 +130,15 @@ impl Store {
         self.finish_recovery(recovery, asks)
     }
 
-    /// The file for the next record is asked for when nothing of its name is being removed.
+    /// Files that were cut go one by one, the last first: a power cut in between must not leave a gap. The file for the next record is
+    /// asked for when nothing of its name is being removed.
     pub(super) fn finish_recovery(&mut self, recovery: &mut Recovery, asks: &mut Vec<DiskAsk>) -> Stage {
+        if recovery.removes.is_empty()
+            && let Some(last) = recovery.cut.pop()
+        {
+            crate::sometimes!("log files behind the end removed");
+            recovery.remove(names::log_file(last.begin), asks);
+        }
         if recovery.removes.is_empty() && !self.log.has_room() && self.full.is_none() {
             asks.extend(self.log.allocate());
         }

@@ -167,7 +167,7 @@ fn what_a_failed_sync_covered_is_written_again_in_the_next_life() {
     let mut rig = rig(|config| config.flush = Flush::Sync);
     rig.add("T", 0, 10);
     rig.run(3);
-    rig.put("T", 0, 3_000).unwrap();
+    rig.put("T", 0, 10).unwrap();
     rig.settle();
     rig.disk.fails_syncs = Some(DiskError::Io("bad sector".to_owned()));
     while rig.step() {}
