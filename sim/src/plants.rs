@@ -76,7 +76,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "route-keeps-dead-broker",
         about: "the name server keeps a dead broker in its routes",
-        oracles: &[Oracle::Route],
+        oracles: &[Oracle::Invariant, Oracle::Route],
         scenarios: &["broker-gone"],
     },
     Plant {
