@@ -178,10 +178,9 @@ fn what_a_failed_sync_covered_is_written_again_in_the_next_life() {
     assert_eq!(rig.store.queue_range("T", 0), 0..2, "it is in memory, and counts as if it were on the disk");
     rig.add("T", 0, 10);
     rig.run(3);
-    let promised = rig.die(true, false);
+    rig.die(true, false);
     rig.start();
     assert_eq!(rig.store.queue_range("T", 0), 0..3, "and now it is there");
-    rig.check(promised);
 }
 
 #[test]
