@@ -35,9 +35,6 @@ fn without(action: &Action, stays: &impl Fn(&str) -> bool) -> Option<Action> {
     }
     let mut action = action.clone();
     let whole = match &mut action.what {
-        What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
-            stays(client)
-        }
         What::Topic { brokers, .. } => {
             let some = !brokers.is_empty();
             brokers.retain(|broker| stays(broker));
@@ -48,20 +45,7 @@ fn without(action: &Action, stays: &impl Fn(&str) -> bool) -> Option<Action> {
             b.retain(|node| stays(node));
             !a.is_empty() && !b.is_empty()
         }
-        What::HeartbeatLoss { from, to, .. }
-        | What::HeartbeatDelay { from, to, .. }
-        | What::LostResponse { from, to, .. } => stays(from) && to.as_ref().is_none_or(|to| stays(to)),
-        What::BrokerJoin { node }
-        | What::Kill { node, .. }
-        | What::PowerLoss { node, .. }
-        | What::Restart { node, .. }
-        | What::Pause { node, .. }
-        | What::SlowDisk { node, .. }
-        | What::SyncError { node, .. }
-        | What::DiskFull { node, .. }
-        | What::ClockDrift { node, .. }
-        | What::SlowCpu { node, .. }
-        | What::ClockStep { node, .. } => stays(node),
+        what => what.nodes().into_iter().all(&stays),
     };
     whole.then_some(action)
 }
