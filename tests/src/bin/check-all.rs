@@ -51,6 +51,8 @@ const BOTH_WORLDS: [&str; 8] = ["-p", "seedmq-core", "-p", "seedmq", "-p", "seed
 enum Work {
     /// One cargo command.
     Cargo(Vec<&'static str>),
+    /// One cargo command whose tests run the simulator.
+    WithSimulator(Vec<&'static str>),
     /// The test binaries of `SIDE_BY_SIDE`.
     RealProcesses,
     /// One command of the simulator.
@@ -75,7 +77,7 @@ fn steps() -> Vec<Step> {
         "--test",
         "*golden*",
         "--test",
-        "*snapshots*",
+        "allocate_snapshots",
         "--test",
         "tidy",
     ];
@@ -111,11 +113,11 @@ fn steps() -> Vec<Step> {
             "the same machines and the simulator itself under madsim",
             &[&SIMULATED_TESTS, &BOTH_WORLDS, &SIMULATED, &["--no-fail-fast"]],
         ),
-        cargo(
-            "snapshots",
-            "how members share queues in a run, as a text that changes only with the code",
-            &[&["test", "-p", "seedmq-tests", "--release", "--test", "scenario_snapshots"]],
-        ),
+        Step {
+            name: "snapshots",
+            about: "how members share queues in a run, as a text that changes only with the code",
+            work: Work::WithSimulator(vec!["test", "-p", "seedmq-tests", "--release", "--test", "scenario_snapshots"]),
+        },
         Step {
             name: "campaign",
             about: "the standard campaign: every scenario, 40 seeds each, every eighth run twice in another process",
@@ -172,7 +174,6 @@ fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Flags of the caller would mix the two builds.
     command.args(words).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    command.env("SEEDMQ_SIM", simulator());
     command
 }
 
@@ -218,10 +219,21 @@ fn simulator() -> PathBuf {
     repository().join("target/sim/release/sim")
 }
 
-/// One command of the simulator, as its tests built it: `cargo sim` would build the dependencies again, with other features.
-fn sim(words: &[&str], name: &str) -> (bool, String) {
+/// Builds the simulator with its tests: `cargo sim` would build the dependencies again, with other features.
+fn build_simulator() -> (bool, String) {
     let build = [&SIMULATED_TESTS[..], &["--no-run"], &BOTH_WORLDS, &SIMULATED].concat();
-    let (ok, text) = run(&mut cargo(&build), "build-sim");
+    run(&mut cargo(&build), "build-sim")
+}
+
+/// One cargo command whose tests run the simulator.
+fn with_simulator(words: &[&str], name: &str) -> (bool, String) {
+    let (ok, text) = build_simulator();
+    if ok { run(cargo(words).env("SEEDMQ_SIM", simulator()), name) } else { (ok, text) }
+}
+
+/// One command of the simulator.
+fn sim(words: &[&str], name: &str) -> (bool, String) {
+    let (ok, text) = build_simulator();
     if !ok {
         return (ok, text);
     }
@@ -268,6 +280,7 @@ fn main() -> ExitCode {
         let began = Instant::now();
         let (ok, text) = match &step.work {
             Work::Cargo(words) => run(&mut cargo(words), step.name),
+            Work::WithSimulator(words) => with_simulator(words, step.name),
             Work::RealProcesses => real_processes(),
             Work::Sim(words) => sim(words, step.name),
         };
