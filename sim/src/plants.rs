@@ -158,6 +158,24 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["power-loss-async-flush"],
     },
     Plant {
+        name: "rotten-record-delivered",
+        about: "the broker hands out a record without a look at its checksum",
+        oracles: &[Oracle::Phantom],
+        scenarios: &["bit-rot"],
+    },
+    Plant {
+        name: "rot-truncates-log",
+        about: "recovery takes damage in the log for its end and cuts what is behind it",
+        oracles: &[Oracle::Lost, Oracle::Convergence],
+        scenarios: &["bit-rot"],
+    },
+    Plant {
+        name: "read-error-skips",
+        about: "the broker leads a reader past what the disk could not read",
+        oracles: &[Oracle::Lost],
+        scenarios: &["bit-rot"],
+    },
+    Plant {
         name: "pull-not-repeated",
         about: "the consumer does not pull again after a pull that failed",
         oracles: &[Oracle::Convergence, Oracle::Lost],

@@ -144,6 +144,20 @@ pub enum QueuePick {
     Queue(String, u32),
 }
 
+/// Files of a broker's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreFile {
+    /// The commit log.
+    Log,
+    /// A consume queue.
+    Queue,
+    /// The index.
+    Index,
+    /// The checkpoint, and the snapshots beside it.
+    Checkpoint,
+}
+
 /// A set of request codes that a filter drops.
 pub type Codes = Vec<i32>;
 
@@ -293,6 +307,43 @@ pub enum What {
         /// For so long.
         for_ms: u64,
     },
+    /// A broker's disk does not read: the next reads fail, and some sectors each time, until they are written again or it is over.
+    /// Memory gives up most of what it holds of the files. At the end a broker that could not open its store is started anew.
+    ReadError {
+        /// The broker.
+        node: String,
+        /// How many reads fail.
+        #[serde(default)]
+        count: u32,
+        /// How many sectors of log and queues cannot be read.
+        #[serde(default)]
+        sectors: u32,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// The next writes and allocations of a broker's disk fail. At the end a broker that lost one is started anew.
+    WriteError {
+        /// The broker.
+        node: String,
+        /// How many.
+        count: u32,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// A bit of a broker's file flips on the disk. Which one is drawn; none that the atlas forbids (see `disk/atlas.rs`).
+    BitRot {
+        /// The broker.
+        node: String,
+        /// In which kind of file.
+        file: StoreFile,
+    },
+    /// A broker goes down and comes back with an empty disk; its topics are made again.
+    DiskReplaced {
+        /// The broker.
+        node: String,
+        /// Time between.
+        down_ms: u64,
+    },
     /// The disk of a node is full.
     DiskFull {
         /// The node.
@@ -384,6 +435,10 @@ impl What {
             | What::Pause { node, .. }
             | What::SlowDisk { node, .. }
             | What::SyncError { node, .. }
+            | What::ReadError { node, .. }
+            | What::WriteError { node, .. }
+            | What::BitRot { node, .. }
+            | What::DiskReplaced { node, .. }
             | What::DiskFull { node, .. }
             | What::ClockDrift { node, .. }
             | What::SlowCpu { node, .. }
@@ -406,6 +461,10 @@ impl What {
             What::SlowDisk { .. } => "slow-disk",
             What::ClockStep { .. } => "clock-step",
             What::SyncError { .. } => "sync-error",
+            What::ReadError { .. } => "read-error",
+            What::WriteError { .. } => "write-error",
+            What::BitRot { .. } => "bit-rot",
+            What::DiskReplaced { .. } => "disk-replaced",
             What::DiskFull { .. } => "disk-full",
             What::ClockDrift { .. } => "clock-drift",
             What::SlowCpu { .. } => "slow-cpu",

@@ -388,6 +388,7 @@ pub const PROPERTIES: &[Property] = &[
     plain!("diskSpaceWarningLevelRatio", true, store.disk_refuse_percent),
     plain!("messageIndexEnable", false, store.index),
     plain!("enabledAppendPropCRC", false, store.append_prop_crc),
+    plain!("storeWasLost", false, store.was_lost),
 ];
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 //! that this life of the broker did not hand out, to the reader that names it, may be from before, and that can be known. (To its
 //! group is not enough: while the reader was away, another member may have come by and been told more.)
 //!
-//! A reader may be silent for longer than a life, so the ends are kept in a file and only go down, until a clean stop. A process
-//! that died without its machine has lost nothing: the file names the run of the operating system.
+//! A reader may be silent for longer than a life, even one with a clean end, so the ends are kept in a file for some hours and only
+//! go down. A process that died without its machine has lost nothing: the file names the run of the operating system. Where an
+//! operator says that the disk was lost (`storeWasLost`), an empty store stands for one whose queues all ended at 0.
 //!
 //! Invariant: after a power cut a position counts only if it lies within what was recovered or this life handed it out to the
 //! reader that names it.
@@ -29,22 +30,29 @@ type Positions = BTreeMap<Arc<str>, BTreeMap<u32, u64>>;
 pub struct RecoveredEnds {
     /// The run of the operating system in which this was written (see `StoreConfig::boot`).
     pub boot: String,
+    /// When the first of these ends was found, ms since 1970.
+    pub since_ms: u64,
     /// The lowest end of each queue; nothing when there was no power cut.
     pub ends: Option<Positions>,
 }
 
 impl RecoveredEnds {
-    /// What holds for a new life, given what the file of the last one says.
+    /// What holds for a new life, given what the file of the last one says. Damage in the log makes a queue end earlier just as a power
+    /// cut does.
     pub fn follow<'a>(
         self,
-        boot: &str,
-        ended_well: bool,
+        life: &Life<'_>,
+        now_ms: u64,
         queues: impl Iterator<Item = (&'a str, u32, Range<u64>)>,
     ) -> RecoveredEnds {
+        let boot = life.boot;
         let same_boot = !boot.is_empty() && self.boot == boot;
-        let ends = match self.ends {
-            _ if ended_well => None,
-            ends if same_boot => ends,
+        let lost_nothing = (life.ended_well || same_boot) && !life.gave_up_records;
+        let is_young = now_ms < self.since_ms.saturating_add(SILENCE_MS);
+        let since_ms = if self.ends.is_some() && is_young { self.since_ms } else { now_ms };
+        let ends = match self.ends.filter(|_| is_young) {
+            _ if life.lost_all => Some(Positions::new()),
+            ends if lost_nothing => ends,
             before => {
                 let mut ends = Positions::new();
                 for (topic, queue, range) in queues {
@@ -55,8 +63,25 @@ impl RecoveredEnds {
                 Some(ends)
             }
         };
-        RecoveredEnds { boot: boot.to_owned(), ends }
+        let since_ms = if ends.is_some() { since_ms } else { 0 };
+        RecoveredEnds { boot: boot.to_owned(), since_ms, ends }
     }
+}
+
+/// For how long a reader may be silent and come back with a position of an earlier life.
+const SILENCE_MS: u64 = 3 * 3_600_000;
+
+/// How the store of a new life was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Life<'a> {
+    /// The run of the operating system (see `StoreConfig::boot`).
+    pub boot: &'a str,
+    /// Whether the life before had a clean end.
+    pub ended_well: bool,
+    /// Whether something that was in the log is not kept.
+    pub gave_up_records: bool,
+    /// Whether there was no log at all, because the disk was lost.
+    pub lost_all: bool,
 }
 
 /// Readers whose positions are remembered. Who is forgotten reads again what it had not committed.
@@ -171,7 +196,8 @@ mod tests {
     use super::*;
 
     fn after_cut(before: RecoveredEnds, boot: &str, ends: &[(&'static str, u32, Range<u64>)]) -> RecoveredEnds {
-        before.follow(boot, false, ends.iter().cloned())
+        let life = Life { boot, ended_well: false, gave_up_records: false, lost_all: false };
+        before.follow(&life, 1_000, ends.iter().cloned())
     }
 
     fn raised() -> Fence {
@@ -179,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_go_down_from_cut_to_cut_until_a_clean_stop() {
+    fn ends_go_down_from_cut_to_cut_for_some_hours() {
         let end = |ends: &RecoveredEnds, topic, queue| ends.ends.as_ref().map(|ends| find(ends, topic, queue));
         let first = after_cut(RecoveredEnds::default(), "1", &[("T", 0, 0..80)]);
         assert_eq!(end(&first, "T", 0), Some(80));
@@ -188,9 +214,17 @@ mod tests {
         assert_eq!(end(&second, "U", 0), Some(0), "it was not there at the first cut");
         let killed = after_cut(second.clone(), "2", &[("T", 0, 0..130)]);
         assert_eq!(killed, second, "a process that died alone lost nothing");
-        assert_eq!(second.follow("2", true, [].into_iter()).ends, None);
-        let fresh = RecoveredEnds::default().follow("1", true, [].into_iter());
+        let well = Life { boot: "2", ended_well: true, gave_up_records: false, lost_all: false };
+        assert_eq!(second.clone().follow(&well, 2_000, [].into_iter()), second, "a reader may have been silent since");
+        assert_eq!(second.clone().follow(&well, 1_000 + SILENCE_MS, [].into_iter()).ends, None);
+        let fresh = RecoveredEnds::default().follow(&Life { boot: "1", ..well }, 1_000, [].into_iter());
         assert_eq!(after_cut(fresh, "1", &[("T", 0, 0..80)]).ends, None, "killed before any power cut");
+        let damaged = Life { ended_well: false, gave_up_records: true, ..well };
+        let queues = || [("T", 0, 0..70)].into_iter();
+        assert_eq!(end(&second.follow(&damaged, 1_000, queues()), "T", 0), Some(70), "damage took the end");
+        let empty = Life { lost_all: true, ..well };
+        let new_disk = RecoveredEnds::default().follow(&empty, 1_000, [].into_iter());
+        assert_eq!(end(&new_disk, "T", 0), Some(0), "its disk may have been lost");
     }
 
     fn reader(conn: u64, client: Option<&str>) -> Reader {

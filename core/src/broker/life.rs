@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::fence::Fence;
+use super::fence::{Fence, Life};
 use super::groups::Groups;
 use super::load::{FETCHES_FROM, Loading};
 use super::offsets::Offsets;
@@ -164,12 +164,17 @@ impl Broker {
     /// After a power cut, positions beyond what was recovered no longer say what they said. That must be on disk before the first
     /// new one is handed out.
     fn distrust_positions(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
-        if !self.store.ended_well() {
+        if !self.store.ended_well() || self.store.gave_up_records() {
             self.cut_offsets_back(cx);
         }
         let before = std::mem::take(&mut self.recovered_ends);
         let boot = self.config.store.boot.as_str();
-        let ends = before.clone().follow(boot, self.store.ended_well(), self.store.queues());
+        let ends = {
+            let store = &self.store;
+            let (ended_well, gave_up_records) = (store.ended_well(), store.gave_up_records());
+            let life = Life { boot, ended_well, gave_up_records, lost_all: store.lost_all() };
+            before.clone().follow(&life, cx.now.wall_ms, store.queues())
+        };
         self.fence = Fence::new(ends.clone());
         if ends == before {
             return self.ready(cx);

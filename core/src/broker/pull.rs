@@ -10,7 +10,7 @@ use super::filter::{FilterError, TagFilter};
 use super::hold::HeldPull;
 use super::topics::PERM_READ;
 use super::{Broker, BrokerEvent, groups, names};
-use crate::node::Cx;
+use crate::node::{Cx, DiskError};
 use crate::store::{Arrival, Get, GetStatus, Got};
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupConfig;
@@ -169,7 +169,12 @@ impl Broker {
             return self.wait_for_disk(Waiting::Pull(pull), ticket);
         }
         if let GetStatus::Failed(error) = &got.status {
-            return Err(Fault::new(response::SYSTEM_ERROR, format!("the queue cannot be read: {error}")));
+            sometimes!("read error answered");
+            if planted!("read-error-skips") {
+                let got = Got { next_offset: got.next_offset + 1, ..got };
+                return Ok(self.answer_pull(&pull, response::PULL_RETRY_IMMEDIATELY, got).into());
+            }
+            return Err(cannot_be_read(error));
         }
         let code = code_of(&got.status, pull.header.queue_offset);
         let may_wait = suspend == Suspend::Allowed && pull.header.sys_flag & FLAG_SUSPEND != 0;
@@ -271,6 +276,7 @@ impl Broker {
                     self.hold.hold(held);
                 }
                 GetStatus::OffsetOverflowOne | GetStatus::OffsetFoundNull => self.hold.hold(held),
+                GetStatus::Failed(error) => self.finish(&held.pull.caller, Err(cannot_be_read(&error)), cx),
                 GetStatus::Cold(ticket) => {
                     let caller = held.pull.caller;
                     let handled = self.wait_for_disk(Waiting::Pull(held.pull), ticket);
@@ -368,6 +374,10 @@ fn missing(what: &str) -> Fault {
 }
 
 /// Response code for what the store found.
+fn cannot_be_read(error: &DiskError) -> Fault {
+    Fault::new(response::SYSTEM_ERROR, format!("the queue cannot be read: {error}"))
+}
+
 fn code_of(status: &GetStatus, asked: i64) -> i32 {
     match status {
         GetStatus::Found => response::SUCCESS,

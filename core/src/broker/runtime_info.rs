@@ -70,7 +70,8 @@ impl Broker {
         let used = usage.total.saturating_sub(usage.free);
         let ratio = if usage.total > 0 { used as f64 / usage.total as f64 } else { 0.0 };
         let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-        let rows: [(&str, String); 9] = [
+        let (damaged, mended) = self.store.damage();
+        let rows: [(&str, String); 11] = [
             ("commitLogMinOffset", marks.begin.to_string()),
             ("commitLogMaxOffset", marks.appended.to_string()),
             ("dispatchBehindBytes", (marks.appended - marks.written).to_string()),
@@ -83,6 +84,8 @@ impl Broker {
             ),
             ("heldPulls", self.hold.len().to_string()),
             ("pendingAcks", self.pending.len().to_string()),
+            ("damagedMessages", damaged.to_string()),
+            ("mendedQueueEntries", mended.to_string()),
         ];
         table.extend(rows.map(|(name, value)| (name.to_owned(), value)));
     }

@@ -4,15 +4,18 @@
 //! what is durable is dispatched, so that no consumer sees what a power cut can take back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::{Entry, Labels, labels};
-use super::index::Key;
+use super::index::{Applied, Key, PENDING_MAX};
 use super::{Arrival, Flush, Phase, Placed, PutError, Store, StoreNews};
 use crate::message::{Draft, record};
 use crate::node::{Disk, DiskAsk, DiskError, Now};
 
 /// Longest topic; Java `Byte.MAX_VALUE` × 2 + 1 as checked by `HookUtils`.
 const TOPIC_MAX: usize = 255;
+/// Pause after the index could not be read.
+const INDEX_PAUSE: Duration = Duration::from_secs(5);
 /// How much longer than the body limit a record may be; Java `MessageExtEncoder`.
 const RECORD_EXTRA: usize = 64 * 1024;
 
@@ -184,8 +187,21 @@ impl Store {
 
     /// Brings waiting keys into the index.
     pub(super) fn apply_index(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
-        if let Err(why) = self.index.apply(now.wall_ms, &mut self.warm, disk, asks) {
-            self.projection_failed(&why, now);
+        if self.index_retry.is_some_and(|at| at > now.mono) {
+            return;
+        }
+        self.index_retry = None;
+        match self.index.apply(now.wall_ms, &mut self.warm, disk, asks) {
+            Ok(Applied::AsFarAsPossible) => {}
+            Ok(Applied::Unreadable(why)) if self.index.pending() > PENDING_MAX => {
+                self.poison(&format!("reading the index fails, and too many keys wait for it: {why}"));
+            }
+            Ok(Applied::Unreadable(why)) => {
+                crate::sometimes!("index waits for a disk that cannot be read");
+                self.news.push(StoreNews::Notice(format!("reading the index failed, and is tried again: {why}")));
+                self.index_retry = Some(now.mono + INDEX_PAUSE);
+            }
+            Err(why) => self.projection_failed(&why, now),
         }
     }
 
@@ -251,6 +267,7 @@ impl Store {
         for waiting in &mut self.dispatches {
             waiting.slot = waiting.slot.filter(|slot| !slots.contains(slot));
         }
+        self.damage.forget();
         self.removed.retain(|(name, _)| **name != *topic);
         self.removed.push((topic.into(), self.log.marks().appended));
         for path in self.queues.remove(topic) {

@@ -53,6 +53,9 @@ pub struct StoreConfig {
     pub index: bool,
     /// `enabledAppendPropCRC`.
     pub append_prop_crc: bool,
+    /// An operator says that the disk of this broker was lost (`storeWasLost`, ours): clients may stand at positions of before, and a
+    /// store without a log believes none of them.
+    pub was_lost: bool,
     /// What tells one run of the operating system from the next (on Linux `/proc/sys/kernel/random/boot_id`). While it stays
     /// the same, everything that a killed process wrote is still there, and a restart need not distrust it. Empty: unknown.
     pub boot: String,
@@ -79,6 +82,7 @@ impl Default for StoreConfig {
             pull_on_disk: (8, 64 * 1024),
             index: true,
             append_prop_crc: false,
+            was_lost: false,
             boot: String::new(),
         }
     }

@@ -85,6 +85,15 @@ pub struct Key {
     pub store_ms: i64,
 }
 
+/// How far keys were brought into files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// All of them, or up to a page that is being read.
+    AsFarAsPossible,
+    /// A page of slots could not be read: the keys wait.
+    Unreadable(DiskError),
+}
+
 /// An entry as it stands in the file.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
@@ -178,6 +187,11 @@ impl Index {
     /// Bytes of a file.
     pub fn file_bytes(&self) -> u64 {
         HEAD + u64::from(self.slots) * SLOT + u64::from(self.entries) * ENTRY
+    }
+
+    /// Whether a head names no more entries than a file has room for.
+    pub fn fits(&self, head: &Head) -> bool {
+        head.count <= self.entries
     }
 
     fn slot_at(slot: u32) -> u64 {
@@ -277,9 +291,9 @@ impl Index {
         warm: &mut Warm,
         disk: &mut dyn Disk,
         asks: &mut Vec<DiskAsk>,
-    ) -> Result<(), DiskError> {
+    ) -> Result<Applied, DiskError> {
         if !self.is_ready(warm) {
-            return Ok(());
+            return Ok(Applied::AsFarAsPossible);
         }
         self.waiting = None;
         while let Some(key) = self.pending.front().copied() {
@@ -290,13 +304,15 @@ impl Index {
                 Ok(()) => self.pending.pop_front(),
                 Err(Fault::Cold(ticket)) => {
                     self.waiting = Some(ticket);
-                    return Ok(());
+                    return Ok(Applied::AsFarAsPossible);
                 }
-                Err(Fault::Disk(why)) => return Err(why),
+                Err(Fault::Disk(why)) => return Ok(Applied::Unreadable(why)),
             };
         }
-        let full = self.active.as_ref().is_some_and(|active| active.tail.len() >= TAIL_MAX);
-        if full { self.write_entries(disk, warm) } else { Ok(()) }
+        if self.active.as_ref().is_some_and(|active| active.tail.len() >= TAIL_MAX) {
+            self.write_entries(disk, warm)?;
+        }
+        Ok(Applied::AsFarAsPossible)
     }
 
     fn apply_one(

@@ -10,6 +10,7 @@
 mod append;
 mod checkpoint;
 mod config;
+mod damage;
 mod entry;
 mod flush;
 mod index;
@@ -236,6 +237,14 @@ pub struct Store {
     news: Vec<StoreNews>,
     /// Entries on their way into an answer; kept for its room.
     entries: Vec<entry::Entry>,
+    /// Damage that readers met.
+    damage: damage::Damage,
+    /// Whether recovery gave up records, so that queues may end earlier than before.
+    gave_up: bool,
+    /// Whether there was no log when it was opened.
+    began_empty: bool,
+    /// When the index is tried again whose slots could not be read.
+    index_retry: Option<Instant>,
     /// How often something was settled.
     settles: u64,
     /// The time that was seen last.
@@ -264,6 +273,10 @@ impl Store {
             retry_at: None,
             news: Vec::new(),
             entries: Vec::new(),
+            damage: damage::Damage::default(),
+            gave_up: false,
+            began_empty: false,
+            index_retry: None,
             settles: 0,
             seen: Now::default(),
             phase: Phase::New,
@@ -304,7 +317,7 @@ impl Store {
             Phase::Recovering => self.recovery_wakes(),
             Phase::Open | Phase::Stopping if self.poisoned.is_none() => {
                 let retention = self.retention.wakes_at().filter(|_| self.phase == Phase::Open);
-                let times = [self.flusher_wakes(), self.retry_at, retention];
+                let times = [self.flusher_wakes(), self.retry_at, self.index_retry, retention];
                 times.into_iter().flatten().min()
             }
             _ => None,
@@ -486,6 +499,17 @@ impl Store {
     /// Whether the life before this one ended with a clean stop, or there was none.
     pub fn ended_well(&self) -> bool {
         self.ended_well
+    }
+
+    /// Whether recovery cut or skipped something that was in the log: positions that an earlier life handed out may be given out
+    /// again.
+    pub fn gave_up_records(&self) -> bool {
+        self.gave_up
+    }
+
+    /// Whether there was no log when the store was opened, and an operator says that there had been one.
+    pub fn lost_all(&self) -> bool {
+        self.began_empty && self.config.was_lost
     }
 
     /// Begins a clean stop: everything written, synced, checkpointed, abort mark removed. `stopped()` tells when done.

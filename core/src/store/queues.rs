@@ -280,6 +280,24 @@ impl Queues {
         Ok(())
     }
 
+    /// Puts an entry of a file right.
+    pub fn rewrite(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        entry: Entry,
+        disk: &mut dyn Disk,
+        warm: &mut Warm,
+    ) -> Result<(), DiskError> {
+        let begin = offset / self.file_entries * self.file_entries;
+        let file = self.file(slot, begin, false, disk)?;
+        let at = (offset - begin) * ENTRY;
+        disk.write(file, at, &entry.to_bytes())?;
+        warm.wrote(file, at, ENTRY as usize);
+        self.touched.insert(file);
+        Ok(())
+    }
+
     /// One entry.
     pub fn entry(
         &mut self,

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::damage::Wanted;
 use super::entry::{Entry, TopicSeed};
 use super::{Fault, Get, GetStatus, Got, Hit, Store};
 use crate::message::record::{self, MAGIC_V1, MAGIC_V2};
@@ -25,7 +26,8 @@ const GUESS: usize = 4096;
 struct Run {
     begin: u64,
     end: u64,
-    sizes: Vec<u32>,
+    /// Lengths, and the offsets in the queue.
+    sizes: Vec<(u32, u64)>,
 }
 
 /// What was chosen for an answer.
@@ -36,6 +38,8 @@ struct Choice {
     bytes: usize,
     next_offset: u64,
     lost: bool,
+    /// Offsets whose entries lead nowhere, or to what is not their record.
+    odd: Vec<u64>,
 }
 
 impl Store {
@@ -76,11 +80,34 @@ impl Store {
         if get.offset > range.end {
             return got(GetStatus::OffsetOverflowBadly, range.end);
         }
-        match self.fill(get, slot, range.end, disk, asks) {
-            Ok((status, choice, records)) => Got { records, count: choice.count, ..got(status, choice.next_offset) },
-            Err(Fault::Cold(ticket)) => got(GetStatus::Cold(ticket), get.offset),
-            Err(Fault::Disk(why)) => got(GetStatus::Failed(why), get.offset),
+        loop {
+            let answer = self.fill(get, slot, range.end, disk, asks).and_then(|(status, choice, records)| {
+                Ok((self.mend_some(slot, &choice.odd, disk, asks)?, status, choice, records))
+            });
+            return match answer {
+                Ok((true, ..)) => continue,
+                Ok((false, status, choice, records)) => {
+                    Got { records, count: choice.count, ..got(status, choice.next_offset) }
+                }
+                Err(Fault::Cold(ticket)) => got(GetStatus::Cold(ticket), get.offset),
+                Err(Fault::Disk(why)) => got(GetStatus::Failed(why), get.offset),
+            };
         }
+    }
+
+    /// Puts entries right that led nowhere. Tells whether there were any.
+    fn mend_some(
+        &mut self,
+        slot: u32,
+        odd: &[u64],
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<bool, Fault> {
+        let mut mended = false;
+        for offset in odd {
+            mended |= !self.is_removed(slot, *offset, disk, asks)? && self.mend(slot, *offset, disk, asks)?;
+        }
+        Ok(mended)
     }
 
     fn fill(
@@ -109,7 +136,7 @@ impl Store {
             let next_offset = (get.offset / file + 1) * file;
             return Ok((GetStatus::OffsetFoundNull, Choice { next_offset, ..choice }, Vec::new()));
         }
-        self.fetch(choice, disk, asks)
+        self.fetch(get, choice, disk, asks)
     }
 
     /// Which of the entries fit into the answer.
@@ -125,12 +152,14 @@ impl Store {
             if choice.count > 0 && is_full {
                 break;
             }
+            let offset = choice.next_offset;
             choice.next_offset += 1;
             if get.tags.is_some_and(|tags| !tags.contains(&(entry.tags_code as i32))) {
                 continue;
             }
             if !entry.is_message() || entry.physical < marks.begin || entry.end() > marks.written {
                 choice.lost = true;
+                choice.odd.push(offset);
                 continue;
             }
             choice.count += 1;
@@ -138,17 +167,20 @@ impl Store {
             match choice.runs.last_mut().filter(|run| run.end == entry.physical) {
                 Some(run) => {
                     run.end = entry.end();
-                    run.sizes.push(entry.size);
+                    run.sizes.push((entry.size, offset));
                 }
-                None => choice.runs.push(Run { begin: entry.physical, end: entry.end(), sizes: vec![entry.size] }),
+                None => {
+                    choice.runs.push(Run { begin: entry.physical, end: entry.end(), sizes: vec![(entry.size, offset)] })
+                }
             }
         }
         choice
     }
 
-    /// Reads what was chosen; what is not a record is left out.
+    /// Reads what was chosen; what is not the record that the entry stands for is left out.
     fn fetch(
         &mut self,
+        get: &Get<'_>,
         mut choice: Choice,
         disk: &mut dyn Disk,
         asks: &mut Vec<DiskAsk>,
@@ -159,13 +191,17 @@ impl Store {
             let Some(bytes) = self.log.read(run.begin, len, &mut self.warm, disk, asks)? else {
                 choice.lost = true;
                 choice.count -= u32::try_from(run.sizes.len()).expect("an answer is bounded");
+                choice.odd.extend(run.sizes.iter().map(|(_, offset)| *offset));
                 continue;
             };
             let mut at = 0;
             let mut sound_from = 0;
-            for size in &run.sizes {
+            for (size, offset) in &run.sizes {
                 let end = at + *size as usize;
-                if !is_record(&bytes[at..end]) {
+                let wanted = Wanted { topic: get.topic, queue_id: get.queue_id, offset: *offset };
+                let is_unread = crate::planted!("rotten-record-delivered") && is_record(&bytes[at..end]);
+                if !is_unread && !wanted.is(&bytes[at..end], run.begin + at as u64) {
+                    choice.odd.push(*offset);
                     choice.lost = true;
                     choice.count -= 1;
                     if sound_from < at {
@@ -266,7 +302,8 @@ impl Store {
                 None => return Ok(None),
             }
         };
-        let is_sound = record::Record::parse(&record).is_ok_and(|record| record.physical.cast_unsigned() == physical);
+        let is_sound = record::Record::parse(&record)
+            .is_ok_and(|record| record.physical.cast_unsigned() == physical && record.body_is_sound());
         Ok(is_sound.then_some(Hit { physical, record }))
     }
 

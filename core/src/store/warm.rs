@@ -67,8 +67,9 @@ impl Warm {
                 Some(Piece::Here(_)) => {}
                 Some(Piece::Asked(ticket)) => return Err(Fault::Cold(*ticket)),
                 Some(Piece::Failed(why)) => {
+                    // The other pieces of that read are tried anew as well.
                     let why = why.clone();
-                    self.pieces.remove(&(file, n));
+                    self.pieces.retain(|(of, _), piece| *of != file || !matches!(piece, Piece::Failed(_)));
                     return Err(Fault::Disk(why));
                 }
                 None => return Err(Fault::Cold(self.ask(file, n, last, asks))),

@@ -48,7 +48,9 @@ impl Commits {
     pub fn covered(&self, facts: &Facts, place: Place, offset: u64, since: f64) -> bool {
         let Some(all) = self.at.get(&place) else { return false };
         let known = |c: &&Commit| c.at.1 <= since + IN_FLIGHT_MS;
-        let upto: Vec<&Commit> = all.iter().take_while(known).collect();
+        // Positions on a disk that was replaced say nothing about those on the new one.
+        let anew = facts.faults.begun_anew(facts.queue(place.queue).1);
+        let upto: Vec<&Commit> = all.iter().take_while(known).filter(|c| c.at.1 > anew).collect();
         let Some(last) = upto.iter().rposition(|c| c.offset > offset && c.at.1 <= since - IN_FLIGHT_MS) else {
             return false;
         };

@@ -92,6 +92,10 @@ impl Deliveries {
     fn position(&mut self, facts: &Facts, found: &mut Found, at: (QueueId, u64), id: MessageId, seen: (u64, f64)) {
         let Some((other, t, line)) = self.positions.insert(at, (id, seen.1, seen.0)) else { return };
         let (topic, queue) = facts.queue(at.0);
+        // What was lost with a damaged end of a log leaves its position to the next one.
+        if facts.faults.damaged(facts.name(topic), queue, at.1) {
+            return;
+        }
         if other == id || facts.faults.cuts(queue, 0.0, seen.1).any(|cut| cut.until.is_none_or(|up| up >= t)) {
             return;
         }

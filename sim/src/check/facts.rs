@@ -10,7 +10,7 @@ use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
 
 /// Faults that leave a server up and may still hide it, or keep it from taking messages, for a while.
-const TROUBLES: [&str; 9] = [
+const TROUBLES: [&str; 11] = [
     "pause",
     "partition",
     "heartbeat-loss",
@@ -19,6 +19,8 @@ const TROUBLES: [&str; 9] = [
     "slow-link",
     "reset",
     "sync-error",
+    "read-error",
+    "write-error",
     "disk-full",
 ];
 
@@ -304,7 +306,10 @@ impl Facts {
                 self.resets.insert(place, at);
                 Noted::Nothing
             }
-            Op::Fault { kind, target, durable } => self.fault(at, kind, target, durable.as_ref()),
+            Op::Fault { kind, target, durable, damage } => {
+                self.faults.note(at.0, at.1, kind, target, durable.as_ref(), damage.as_ref());
+                self.fault(kind, target)
+            }
             Op::End { .. } => Noted::Nothing,
         }
     }
@@ -398,15 +403,9 @@ impl Facts {
         Noted::Nothing
     }
 
-    fn fault(
-        &mut self,
-        at: At,
-        kind: &str,
-        target: &str,
-        durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
-    ) -> Noted {
-        self.faults.note(at.0, at.1, kind, target, durable);
-        let down = matches!(kind, "crash" | "kill" | "power" | "power-loss" | "stop" | "restart" | "leave");
+    fn fault(&mut self, kind: &str, target: &str) -> Noted {
+        let down =
+            matches!(kind, "crash" | "kill" | "power" | "power-loss" | "disk-replaced" | "stop" | "restart" | "leave");
         match self.by_name.get(target) {
             Some(client) if down => {
                 let client = *client;

@@ -22,13 +22,20 @@ pub struct Fault {
     pub until: Option<f64>,
     /// See [`crate::history::Op::Fault`]; of a `retention`, the first position that each queue still has.
     pub durable: Option<BTreeMap<String, BTreeMap<String, u64>>>,
+    /// See [`crate::history::Op::Fault`].
+    pub damage: Option<BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
     text: String,
 }
 
 impl Fault {
     /// Whether it is a power cut.
     pub fn is_power(&self) -> bool {
-        matches!(self.kind.as_str(), "power" | "power-loss")
+        matches!(self.kind.as_str(), "power" | "power-loss") || self.is_new_disk()
+    }
+
+    /// Whether everything on the disk is gone with it.
+    pub fn is_new_disk(&self) -> bool {
+        self.kind == "disk-replaced"
     }
 
     /// Whether a process or machine was down by it.
@@ -67,13 +74,14 @@ impl Faults {
         kind: &str,
         target: &str,
         durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
+        damage: Option<&BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
     ) {
         if matches!(kind, "heal" | "start") {
             return self.heal(kind == "heal", target, t);
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
-        let moment = matches!(kind, "lost-response" | "clock-step" | "retention");
+        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot");
         self.all.push(Fault {
             line,
             kind: kind.into(),
@@ -81,6 +89,7 @@ impl Faults {
             from: t,
             until: moment.then_some(t),
             durable: durable.cloned(),
+            damage: damage.cloned(),
             text: target.into(),
         });
     }
@@ -113,9 +122,23 @@ impl Faults {
         self.all.iter().filter(move |f| f.is_power() && f.from >= from && f.from <= to && f.touches_queue(queue))
     }
 
+    /// Until when positions of a queue may be from before its broker's disk was replaced.
+    pub fn begun_anew(&self, queue: &Queue) -> f64 {
+        let cuts = self.all.iter().filter(|f| f.is_new_disk() && f.touches_queue(queue));
+        cuts.map(|f| f.until.map_or(f64::INFINITY, |up| up + super::AFTERMATH_MS)).fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// Removals of old messages at a queue's broker from a time on.
     pub fn removals<'a, 'q>(&'a self, queue: &'q Queue, from: f64) -> impl Iterator<Item = &'a Fault> + use<'a, 'q> {
         self.all.iter().filter(move |f| f.kind == "retention" && f.from >= from && f.touches_queue(queue))
+    }
+
+    /// Whether the message at a position was damaged on the disk.
+    pub fn damaged(&self, topic: &str, queue: &Queue, offset: u64) -> bool {
+        self.all.iter().filter(|f| f.touches_queue(queue)).any(|f| {
+            let queues = f.damage.as_ref().and_then(|damage| damage.get(topic));
+            queues.and_then(|queues| queues.get(&queue.id.to_string())).is_some_and(|hit| hit.contains(&offset))
+        })
     }
 
     /// Whether the broker of a queue is down and never came back.

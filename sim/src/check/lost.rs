@@ -1,8 +1,8 @@
 //! Loss: at the end of a drained history every acknowledged message was handled by every audience of its topic.
 //!
 //! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what left the broker acknowledged before
-//! the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room removed; and whatever lies
-//! on a broker that stays down.
+//! the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room removed; a message that was
+//! damaged on the disk, by name; and whatever lies on a broker that stays down, or on a disk that was replaced.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +90,10 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
         Some((queue, offset)) => (facts.queue(queue).1, Some(offset)),
         None => (&nowhere, None),
     };
-    if facts.faults.down_for_good(queue) || removed(facts, message, queue, offset) {
+    if facts.faults.down_for_good(queue)
+        || gone(facts, message, queue, offset)
+        || removed(facts, message, queue, offset)
+    {
         return Missing::Unreachable;
     }
     let mut covered = false;
@@ -108,6 +111,14 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
         (false, true) => "never-delivered",
         (false, false) => "never-handled",
     })
+}
+
+/// Whether the message was damaged, or went with its disk.
+fn gone(facts: &Facts, message: &Message, queue: &Queue, offset: Option<u64>) -> bool {
+    let topic = facts.name(message.topic);
+    let damaged = offset.is_some_and(|offset| facts.faults.damaged(topic, queue, offset));
+    let mut cuts = facts.faults.cuts(queue, message.invoked.1, f64::INFINITY);
+    damaged || cuts.any(|cut| cut.is_new_disk() && acked_before(message, cut))
 }
 
 /// Whether a broker removed the message for want of room, after it was acknowledged.

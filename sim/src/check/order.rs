@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use seedmq_reports::Oracle;
 
 use super::facts::{At, Facts, MessageId, Name, Place, QueueId, Visit};
+use super::faults::Fault;
 use super::found::Found;
 use super::violation;
 use crate::history::Phase;
@@ -18,6 +19,7 @@ use crate::tape::OrderKind;
 #[derive(Clone, Copy, Debug)]
 struct Front {
     offset: u64,
+    message: Option<MessageId>,
     at: At,
     client: Name,
     since: At,
@@ -97,16 +99,32 @@ impl Order {
     fn in_queue(&mut self, facts: &Facts, found: &mut Found, visit: &Visit) {
         let (topic, queue) = facts.queue(visit.place.queue);
         let strict = facts.order(topic) != OrderKind::None || facts.rules(visit.place.audience).orderly;
-        let now = Front { offset: visit.offset, at: visit.at, client: visit.client, since: visit.session.since };
+        let now = Front {
+            offset: visit.offset,
+            message: visit.message,
+            at: visit.at,
+            client: visit.client,
+            since: visit.session.since,
+        };
         let Some(front) = self.fronts.get_mut(&visit.place) else {
             self.fronts.insert(visit.place, now);
             return;
         };
-        if visit.offset > front.offset {
+        if visit.offset > front.offset || facts.faults.damaged(facts.name(topic), queue, visit.offset) {
             *front = now;
             return;
         }
         if facts.faults.cuts(queue, 0.0, visit.at.1).any(|cut| cut.until.is_none_or(|up| up >= front.at.1)) {
+            *front = now;
+            return;
+        }
+        // The one was stored before a power cut and waited in the memory of its owner, the other was stored after it.
+        let anew = |cut: &Fault| {
+            let front = front.message.map(|id| facts.message(id).invoked.1);
+            let now = visit.message.map(|id| facts.message(id).ended.1);
+            front.is_some_and(|front| front <= cut.from) && now.is_some_and(|now| now == 0.0 || now >= cut.from)
+        };
+        if facts.faults.cuts(queue, 0.0, visit.at.1).any(anew) {
             *front = now;
             return;
         }

@@ -98,7 +98,7 @@ fn record(line: &str) -> Record {
                 let queue = queue.expect("a queue").id.to_string();
                 BTreeMap::from([("T".to_string(), BTreeMap::from([(queue, offset.expect("a mark"))]))])
             });
-            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), durable })
+            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), durable, damage: None })
         }
         "reset" => {
             let (queue, offset) = (Queue::parse(words[4]).expect("a queue"), words[5].parse().expect("an offset"));

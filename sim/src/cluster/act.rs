@@ -23,6 +23,8 @@ use crate::world::{Death, HostId};
 const MS: u64 = 1_000_000;
 /// How long an operator takes to start a broker anew whose disk had failed, milliseconds.
 const OPERATOR_MS: u64 = 1_000;
+/// How long after a failed read a broker may refuse its store for it, milliseconds.
+const REACTION_MS: u64 = 5_000;
 
 /// Performs the action with this index.
 pub(super) fn act(scene: &Rc<Scene>, index: usize) {
@@ -84,6 +86,21 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
                 begin(scene, index, *for_ms);
             }
         }
+        What::ReadError { node, count, sectors, for_ms } => {
+            let disk = &scene.disks[&host(node)];
+            disk.fail_reads(*count);
+            disk.go_bad(*sectors);
+            scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_reads)));
+            begin(scene, index, *for_ms);
+        }
+        What::WriteError { node, count, for_ms } => {
+            let disk = &scene.disks[&host(node)];
+            disk.fail_writes(*count);
+            scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_writes)));
+            begin(scene, index, *for_ms);
+        }
+        What::BitRot { node, file } => super::damage::rot(scene, action, host(node), *file),
+        What::DiskReplaced { node, down_ms } => super::damage::replace(scene, host(node), *down_ms),
         What::DiskFull { node, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {
                 disk.fill(true);
@@ -156,13 +173,23 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
             scene.heal("heal", host(&a[0]), &sides(a, b));
         }
-        What::SyncError { node, .. } => {
+        What::SyncError { node, .. } | What::WriteError { node, .. } => {
             disk_errors(scene);
             scene.disks[&host(node)].fail_syncs(0);
+            scene.disks[&host(node)].fail_writes(0);
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
                 scene.heal("heal", host(node), node);
                 die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
             }
+        }
+        What::ReadError { node, .. } => {
+            disk_errors(scene);
+            scene.disks[&host(node)].cure();
+            scene.seen(|seen| seen.cured_ns.insert(host(node), scene.now()));
+            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
+                scene.heal("heal", host(node), node);
+            }
+            start_refused(scene, host(node));
         }
         What::DiskFull { node, .. } => {
             disk_errors(scene);
@@ -174,12 +201,16 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             if let Some(kept) = crate::whitebox::first_offsets(&image) {
                 scene.removal(host(node), node, kept);
             }
-            let refused = scene.seen(|seen| seen.refused.remove(&host(node)));
-            if refused {
-                die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
-            }
+            start_refused(scene, host(node));
         }
         _ => unreachable!("only actions with a length are open"),
+    }
+}
+
+/// An operator starts a broker anew that could not open its store while the disk failed.
+pub(super) fn start_refused(scene: &Rc<Scene>, host: HostId) {
+    if scene.seen(|seen| seen.refused.remove(&host)) {
+        die(scene, host, "kill", Death::Killed, Some(OPERATOR_MS));
     }
 }
 
@@ -232,6 +263,8 @@ pub(super) fn disk_errors(scene: &Scene) {
         let counts = scene.disks[&host].counts();
         let (kind, now) = match &scene.tape.actions[index].what {
             What::SyncError { .. } => ("sync-error", counts.failed_syncs),
+            What::ReadError { .. } => ("read-error", counts.failed_reads),
+            What::WriteError { .. } => ("write-error", counts.failed_writes),
             _ => ("disk-full", counts.no_room),
         };
         if now > before {
@@ -334,16 +367,22 @@ pub(super) fn exited(scene: &Scene, host: HostId) {
     }
 }
 
-fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_ms: Option<u64>) {
+/// Ends the process of a host, or its whole machine, and starts it again after a while.
+pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_ms: Option<u64>) {
     let was_up = scene.world.is_up(host);
     let node = scene.seen(|seen| seen.nodes.get(&host).copied());
     let Some(node) = node.filter(|_| was_up) else { return };
+    let cut = scene.disks.get(&host).filter(|_| how == Death::PowerLost && kind == "power-loss");
+    if cut.is_some_and(|disk| !scene.seen(|seen| seen.atlas.may_cut(host, &disk.image()))) {
+        return;
+    }
     scene.world.die(host, how);
     Madsim::current().kill(node);
     let mut durable = None;
     if let Some(disk) = scene.disks.get(&host).filter(|_| how == Death::PowerLost) {
         if matches!(scene.cast.role(host), Role::Broker(_)) {
-            durable = Some(crate::whitebox::durable_offsets(&disk.image().platter()));
+            let licence = scene.seen(|seen| seen.atlas.licence(host));
+            durable = Some(crate::whitebox::durable_offsets(&disk.image().platter(), &licence.ranges));
         }
         disk.cut();
     }
@@ -407,12 +446,21 @@ pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
 /// A broker could not open its store. On a disk that fails at the moment it may not: an operator starts it anew afterwards.
 pub(super) fn refused(scene: &Scene, host: HostId, why: &str) {
     let fails = |what: &What| match what {
-        What::SyncError { node, .. } | What::DiskFull { node, .. } => scene.cast.host(node) == host,
+        What::SyncError { node, .. }
+        | What::ReadError { node, .. }
+        | What::WriteError { node, .. }
+        | What::DiskFull { node, .. } => scene.cast.host(node) == host,
         _ => false,
     };
     if scene.seen(|seen| seen.open.clone()).iter().any(|index| fails(&scene.tape.actions[*index].what)) {
         scene.seen(|seen| seen.refused.insert(host));
         return;
+    }
+    // The read failed before the disk was cured, and the broker took a moment to say so.
+    let cured_ns = scene.seen(|seen| seen.cured_ns.get(&host).copied());
+    if cured_ns.is_some_and(|at| scene.now() < at + REACTION_MS * MS) {
+        scene.seen(|seen| seen.refused.insert(host));
+        return scene.remind(scene.now() + OPERATOR_MS * MS, Job::Anew(host));
     }
     scene.object(seedmq_reports::Violation {
         oracle: seedmq_reports::Oracle::RecoveryIdempotent,

@@ -100,7 +100,8 @@ fn broker_config(scene: &Scene, host: HostId, shape: &BrokerShape) -> BrokerConf
         Flush::Sync => seedmq_core::store::Flush::Sync,
         Flush::Async => seedmq_core::store::Flush::Async,
     };
-    config.store.boot = format!("power {}", scene.disks[&host].counts().cuts);
+    config.store.boot = super::damage::boot_of(scene, host);
+    config.store.was_lost = scene.seen(|seen| seen.atlas.is_new(host));
     config.store.log_file_bytes = 1 << 20;
     config.store.queue_file_entries = 1000;
     config.store.index_slots = 500;

@@ -51,6 +51,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
         Job::End(index) => act::end(scene, index),
         Job::Stop(host) => scene.seen(|seen| seen.stop(host)),
         Job::Start(host) => act::start(scene, host),
+        Job::Anew(host) => act::start_refused(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
         Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
         Job::Check => {
@@ -163,7 +164,8 @@ async fn stop_all(scene: &Rc<Scene>) {
         .map(|host| (host, Completeness::Whole))
         .chain(down.iter().map(|host| (host, Completeness::Partial)))
     {
-        let found = judge_store(scene.cast.name(*host), &scene.disks[host].image(), completeness);
+        let licence = scene.seen(|seen| seen.atlas.licence(*host));
+        let found = judge_store(scene.cast.name(*host), &scene.disks[host].image(), completeness, &licence);
         found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
     }
 }

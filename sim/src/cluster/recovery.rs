@@ -30,7 +30,8 @@ pub(super) async fn twice(scene: &Rc<Scene>) {
     let mut dice = Dice::new(scene.tape.header.seed, entity("recovery", &[]));
     let Some(host) = running.get(dice.below(running.len() as u64) as usize).copied() else { return };
     act::vanish(scene, host);
-    let before = summary(&scene.disks[&host].image());
+    let licence = scene.seen(|seen| seen.atlas.licence(host));
+    let before = summary(&scene.disks[&host].image(), &licence);
     let Some(first) = once(scene, host).await else { return };
     act::vanish(scene, host);
     let Some(second) = once(scene, host).await else { return };
@@ -71,5 +72,8 @@ async fn once(scene: &Rc<Scene>, host: HostId) -> Option<Holdings> {
     }
     let queues = scene.seen(|seen| seen.looks.broker(host).map(|(_, look)| look.queues.clone()))?;
     let queues = queues.into_iter().filter(|(_, (begin, end))| end > begin).collect();
-    Some(Holdings { log_end: summary(&scene.disks[&host].image()).0, queues })
+    Some(Holdings {
+        log_end: summary(&scene.disks[&host].image(), &scene.seen(|seen| seen.atlas.licence(host))).0,
+        queues,
+    })
 }

@@ -23,7 +23,7 @@ use super::look::Looks;
 use super::picture::Picture;
 use super::trigger::Triggers;
 use crate::clients::{ConsumerAgent, ProducerAgent};
-use crate::disk::HostDisk;
+use crate::disk::{Atlas, HostDisk};
 use crate::history::{Op, Record};
 use crate::tap::{Kind, SharedLog};
 use crate::tape::{Action, Moment, Tape, What};
@@ -38,6 +38,8 @@ pub(crate) enum Job {
     End(usize),
     /// A host that went down comes back.
     Start(HostId),
+    /// A broker that refused its store is started anew, now that the disk is well.
+    Anew(HostId),
     /// A host is asked to stop in order.
     Stop(HostId),
     /// A handler of a consumer is done with a delivery.
@@ -83,8 +85,12 @@ pub(crate) struct Seen {
     pub ready: BTreeSet<HostId>,
     /// Disk faults that have begun and not taken effect, by action: the disk, and what it had refused before.
     pub disk_errors: BTreeMap<usize, (HostId, u64)>,
+    /// What was damaged on disks, and may be.
+    pub atlas: Atlas,
     /// Brokers that could not open their stores on a disk that fails.
     pub refused: BTreeSet<HostId>,
+    /// When the disk of a broker began to read again, ns.
+    pub cured_ns: BTreeMap<HostId, u64>,
     /// Actions that have begun and not ended.
     pub open: BTreeSet<usize>,
     /// Hosts that are stopping to be started again, and after how long.
@@ -224,6 +230,12 @@ impl Scene {
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
         self.note_fault(kind, host, target, durable);
     }
+    /// A file of a broker was damaged, and with it messages: by topic and queue, their offsets.
+    pub fn damaged(&self, kind: &str, host: HostId, target: &str, path: &str, damage: Damaged) {
+        self.log.record(self.now(), host, Kind::Fault, &(kind, target, path));
+        self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
+        self.write_fault(host, Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable: None, damage });
+    }
     /// A fault is over.
     pub fn heal(&self, kind: &str, host: HostId, target: &str) {
         self.note_fault(kind, host, target, None);
@@ -233,7 +245,11 @@ impl Scene {
         self.note_fault("retention", host, target, Some(kept));
     }
     fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
-        let op = Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable };
+        self.write_fault(host, Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable, damage: None });
+    }
+    fn write_fault(&self, host: HostId, op: Op) {
+        let Op::Fault { kind, target, .. } = &op else { return };
+        let (kind, target) = (kind.clone(), target.clone());
         let record = Record { t: self.now_ms(), client: String::new(), op };
         self.log.record(self.now(), host, Kind::History, &record.to_line());
         let (now, lane) = (self.now(), self.cast.lane(host));
@@ -243,7 +259,7 @@ impl Scene {
             for name in target.split([' ', '|', ',']).filter(|name| !name.is_empty()) {
                 seen.touched_ns.insert(name.to_owned(), now);
             }
-            seen.picture.fault(now, lane, kind, target);
+            seen.picture.fault(now, lane, &kind, &target);
         });
     }
     /// An action of the tape happens; when it is no send, its time is kept.
@@ -274,5 +290,7 @@ impl Scene {
     }
 }
 
+/// See [`Op::Fault`].
+pub(crate) type Damaged = Option<BTreeMap<String, BTreeMap<String, Vec<u64>>>>;
 /// See [`Op::Fault`].
 pub(crate) type Durable = Option<BTreeMap<String, BTreeMap<String, u64>>>;

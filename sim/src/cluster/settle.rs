@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use seedmq_core::broker::BrokerCommand;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
@@ -24,6 +25,7 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
     scene.cast.brokers().into_iter().for_each(|host| held_pulls(scene, host));
     orphans(scene);
     let now = scene.now();
+    wake_idle(scene);
     let why = unsettled(scene);
     scene.seen(|seen| {
         seen.calm = if why.is_none() { seen.calm + 1 } else { 0 };
@@ -33,6 +35,22 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
         seen.looks.want(&brokers);
     });
     scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
+}
+
+/// In the liveness phase a broker that has done nothing since it was to be looked at is told what it knows already, so that there is a look.
+fn wake_idle(scene: &Scene) {
+    let safety_ns = scene.tape.header.config.safety_ms * 1_000_000;
+    if scene.seen(|seen| seen.ready_ns.is_none_or(|ready| scene.now() < ready + safety_ns)) {
+        return;
+    }
+    let servers = scene.cast.name_server_addrs();
+    scene.seen(|seen| {
+        let idle = seen.ready.iter().filter(|host| seen.looks.broker_now(**host, seen.looked_ns).is_none());
+        for handle in idle.filter_map(|host| seen.brokers.get(host)) {
+            // One that stands still takes only so much.
+            let _ = handle.try_command(BrokerCommand::NameServers(servers.clone()));
+        }
+    });
 }
 
 /// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.

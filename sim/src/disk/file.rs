@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 
-use super::page::{PAGE, Page, Survival};
+use super::page::{PAGE, Page, SECTOR, Survival};
 use crate::world::Dice;
 
 /// Pages that become cold or hot together.
@@ -30,6 +30,8 @@ pub(super) struct File {
     pending: BTreeMap<u64, u64>,
     /// Chunks that are not in memory.
     cold: BTreeSet<u64>,
+    /// Sectors that cannot be read until they are written.
+    bad: BTreeSet<u64>,
     pub modified_ms: u64,
 }
 
@@ -63,6 +65,10 @@ impl File {
             self.cold.remove(&(number / CHUNK_PAGES));
             done += part;
         }
+        if !self.bad.is_empty() {
+            let written = at / SECTOR as u64..(at + bytes.len() as u64).div_ceil(SECTOR as u64);
+            self.bad.retain(|sector| !written.contains(sector));
+        }
         self.len = self.len.max(at + bytes.len() as u64);
         self.modified_ms = now_ms;
     }
@@ -92,6 +98,49 @@ impl File {
     pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
         let chunks: BTreeSet<u64> = self.pages.keys().map(|number| number / CHUNK_PAGES).collect();
         self.cold = chunks.into_iter().filter(|_| dice.chance(ppm)).collect();
+    }
+    /// The page cache gives up chunks, as drawn; what is not on the disk yet stays.
+    pub fn evict(&mut self, ppm: u32, dice: &mut Dice) {
+        let chunks: BTreeSet<u64> = self.pages.keys().map(|number| number / CHUNK_PAGES).collect();
+        for chunk in chunks.into_iter().filter(|_| dice.chance(ppm)) {
+            self.evict_chunk(chunk);
+        }
+    }
+    fn evict_chunk(&mut self, chunk: u64) {
+        let mut pages = self.pages.range(chunk * CHUNK_PAGES..(chunk + 1) * CHUNK_PAGES);
+        if pages.all(|(_, page)| !page.is_dirty()) {
+            self.cold.insert(chunk);
+        }
+    }
+    /// Whether these bytes are in pages that are on the disk as they are in memory.
+    pub fn is_clean(&self, at: u64, len: u64) -> bool {
+        pages_of(at, len).all(|number| self.pages.get(&number).is_some_and(|page| !page.is_dirty()))
+    }
+    /// Begins of the pages that are on the disk as they are in memory.
+    pub fn clean_pages(&self) -> Vec<u64> {
+        let clean = self.pages.iter().filter(|(_, page)| !page.is_dirty());
+        clean.map(|(number, _)| number * PAGE as u64).filter(|at| *at < self.len).collect()
+    }
+    /// A sector of a clean page goes bad.
+    pub fn go_bad(&mut self, at: u64) {
+        self.bad.insert(at / SECTOR as u64);
+        self.evict_chunk(at / PAGE as u64 / CHUNK_PAGES);
+    }
+    /// Every sector can be read again.
+    pub fn cure(&mut self) {
+        self.bad.clear();
+    }
+    /// The first byte of the range that cannot be read.
+    pub fn bad_at(&self, at: u64, len: usize) -> Option<u64> {
+        let end = (at + len as u64).div_ceil(SECTOR as u64);
+        self.bad.range(at / SECTOR as u64..end).next().map(|sector| sector * SECTOR as u64)
+    }
+    /// A bit of a clean page flips on the disk, and memory gives the page up.
+    pub fn flip(&mut self, at: u64, bit: u8) {
+        let page = self.pages.get_mut(&(at / PAGE as u64)).expect("only a page that is there rots");
+        assert!(!page.is_dirty(), "only what is on the disk rots");
+        page.now[(at % PAGE as u64) as usize] ^= 1 << bit;
+        self.evict_chunk(at / PAGE as u64 / CHUNK_PAGES);
     }
     /// Bytes from `at`, fewer when the file ends first.
     pub fn read(&self, at: u64, len: usize) -> Bytes {

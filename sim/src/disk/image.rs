@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::file::File;
+use super::page::{PAGE, SECTOR};
 use crate::dice::Dice;
 use crate::whitebox::Files;
 
@@ -57,6 +58,10 @@ pub struct Image {
 }
 
 impl Image {
+    /// An empty disk in place of one whose names had this version.
+    pub(super) fn empty_after(version: u64) -> Image {
+        Image { version: version + 1, ..Image::default() }
+    }
     pub(super) fn find(&self, path: &str) -> Option<Inode> {
         self.names.get(path).copied()
     }
@@ -142,6 +147,38 @@ impl Image {
     /// The page cache forgets chunks of all files, as drawn.
     pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
         self.files.iter_mut().for_each(|file| file.chill(ppm, dice));
+    }
+    /// The page cache gives up chunks of all files, as drawn.
+    pub fn evict(&mut self, ppm: u32, dice: &mut Dice) {
+        self.files.iter_mut().for_each(|file| file.evict(ppm, dice));
+    }
+    /// Some sectors of log and queues cannot be read any more.
+    pub fn go_bad(&mut self, sectors: u32, dice: &mut Dice) {
+        let prefixes = ["commitlog/", "consumequeue/"];
+        let paths: Vec<String> =
+            self.paths().filter(|path| prefixes.iter().any(|p| path.starts_with(p))).map(str::to_owned).collect();
+        let places: Vec<(Inode, u64)> = paths
+            .iter()
+            .filter_map(|path| self.find(path))
+            .flat_map(|inode| self.file(inode).clean_pages().into_iter().map(move |at| (inode, at)))
+            .collect();
+        for _ in 0..if places.is_empty() { 0 } else { sectors } {
+            let (inode, page) = places[dice.below(places.len() as u64) as usize];
+            let at = page + dice.below((PAGE / SECTOR) as u64) * SECTOR as u64;
+            self.file_mut(inode).go_bad(at);
+        }
+    }
+    /// Every sector can be read again.
+    pub fn cure(&mut self) {
+        self.files.iter_mut().for_each(File::cure);
+    }
+    /// Whether these bytes of a file are on the disk as they are in memory.
+    pub fn is_clean(&self, path: &str, at: u64, len: u64) -> bool {
+        self.find(path).is_some_and(|inode| self.file(inode).is_clean(at, len))
+    }
+    /// Begins of the pages of a file that are on the disk as they are in memory.
+    pub fn clean_pages(&self, path: &str) -> Vec<u64> {
+        self.find(path).map_or_else(Vec::new, |inode| self.file(inode).clean_pages())
     }
     /// The disk as a power cut that loses everything that it may lose would leave it.
     pub fn platter(&self) -> Platter<'_> {

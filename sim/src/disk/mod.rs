@@ -3,6 +3,7 @@
 //! Invariant: a process sees every write at once; the platter holds what was synced and, after a power cut, whatever the
 //! draw left of the rest.
 
+mod atlas;
 mod file;
 mod image;
 mod page;
@@ -11,9 +12,11 @@ mod slow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
 use serde::{Deserialize, Serialize};
 
+pub use atlas::{Atlas, Held, Place};
 use file::File;
 pub use image::Image;
 use image::{Inode, parent};
@@ -66,6 +69,10 @@ pub struct DiskCounts {
     pub failed_syncs: u64,
     /// See there.
     pub no_room: u64,
+    /// Reads, and writes and allocations, that failed.
+    pub failed_reads: u64,
+    /// See there.
+    pub failed_writes: u64,
     /// Power cuts.
     pub cuts: u64,
     /// Sectors that lost unsynced content.
@@ -81,6 +88,10 @@ pub(crate) struct Platter {
     pub extra_ns: u64,
     /// Syncs that are to fail.
     pub fail_syncs: u32,
+    /// Reads that are to fail.
+    pub fail_reads: u32,
+    /// Writes and allocations that are to fail.
+    pub fail_writes: u32,
     /// Nothing more fits.
     pub full: bool,
     pub counts: DiskCounts,
@@ -106,6 +117,29 @@ impl Platter {
         let mut dice = self.dice(kind, path);
         let usual = u64::from(spec.least_us) * 1000 + dice.tail(u64::from(spec.mean_us) * 1000);
         usual + self.extra_ns + if dice.chance(spec.slow_ppm) { u64::from(spec.slow_us) * 1000 } else { 0 }
+    }
+    /// Bytes of a file from the device; they are in memory from then on.
+    fn read_slowly(&mut self, inode: Inode, path: &str, at: u64, len: usize) -> Result<Bytes, DiskError> {
+        let bad = self.image.file(inode).bad_at(at, len);
+        if self.fail_reads == 0 && bad.is_none() {
+            let file = self.image.file_mut(inode);
+            file.warm(at, len);
+            return Ok(file.read(at, len));
+        }
+        self.counts.failed_reads += 1;
+        if bad.is_none() {
+            self.fail_reads -= 1;
+        }
+        Err(DiskError::Io(format!("{path} at byte {}: the device does not read it", bad.unwrap_or(at))))
+    }
+    /// Whether the device refuses the next write.
+    fn refuse_write(&mut self, path: &str) -> Result<(), DiskError> {
+        if self.fail_writes == 0 {
+            return Ok(());
+        }
+        self.fail_writes -= 1;
+        self.counts.failed_writes += 1;
+        Err(DiskError::Io(format!("{path}: the device does not write")))
     }
     fn free(&self) -> u64 {
         if self.full {
@@ -142,6 +176,8 @@ impl HostDisk {
             spec,
             extra_ns: 0,
             fail_syncs: 0,
+            fail_reads: 0,
+            fail_writes: 0,
             full: false,
             counts: DiskCounts::default(),
             syncing: 0,
@@ -187,6 +223,41 @@ impl HostDisk {
     /// The next so many syncs fail.
     pub fn fail_syncs(&self, count: u32) {
         self.lock().fail_syncs = count;
+    }
+    /// The next so many reads fail; memory gives up most of what it holds, so that there are reads.
+    pub fn fail_reads(&self, reads: u32) {
+        let mut platter = self.lock();
+        platter.fail_reads = reads;
+        let mut dice = platter.dice("evict", "");
+        platter.image.evict(700_000, &mut dice);
+    }
+    /// The next so many writes and allocations fail.
+    pub fn fail_writes(&self, writes: u32) {
+        self.lock().fail_writes = writes;
+    }
+    /// So many sectors of log and queues cannot be read until they are written, or cured.
+    pub fn go_bad(&self, sectors: u32) {
+        let mut platter = self.lock();
+        let mut dice = platter.dice("bad", "");
+        platter.image.go_bad(sectors, &mut dice);
+    }
+    /// Everything can be read again.
+    pub fn cure(&self) {
+        let mut platter = self.lock();
+        platter.fail_reads = 0;
+        platter.image.cure();
+    }
+    /// A bit flips on the disk.
+    pub fn flip(&self, path: &str, at: u64, bit: u8) {
+        let mut platter = self.lock();
+        let inode = platter.image.find(path).expect("the place of a damage was found in this image");
+        platter.image.file_mut(inode).flip(at, bit);
+    }
+    /// The disk is a new one.
+    pub fn replace(&self) {
+        let mut platter = self.lock();
+        let version = platter.image.version;
+        platter.image = Image::empty_after(version);
     }
     /// Nothing more fits, or it does again.
     pub fn fill(&self, full: bool) {
@@ -306,7 +377,9 @@ impl Disk for SimDisk {
             return Ok(());
         }
         let now = self.disk.wall_ms();
+        let path = self.table().path(file);
         self.with(file, |platter, inode| {
+            platter.refuse_write(&path)?;
             let more = platter.image.file(inode).pages_missing(at, bytes.len());
             if more > 0 && more * PAGE as u64 > platter.free() {
                 platter.counts.no_room += 1;

@@ -69,16 +69,13 @@ impl SlowDisk for SimSlow {
     async fn fetch(&self, file: FileId, at: u64, len: u32) -> Result<Bytes, DiskError> {
         let path = self.fast.table().path(file);
         self.wait("fetch", &path, 2).await;
-        self.fast.with(file, |platter, inode| {
-            let file = platter.image.file_mut(inode);
-            file.warm(at, len as usize);
-            Ok(file.read(at, len as usize))
-        })
+        self.fast.with(file, |platter, inode| platter.read_slowly(inode, &path, at, len as usize))
     }
     async fn allocate(&self, path: &Addr, len: u64) -> Result<FileId, DiskError> {
         self.wait("allocate", path, 1).await;
         let now = self.fast.disk.wall_ms();
         let mut platter = self.fast.disk.lock();
+        platter.refuse_write(path)?;
         if len > platter.free() {
             platter.counts.no_room += 1;
             return Err(DiskError::Full);
@@ -92,15 +89,14 @@ impl SlowDisk for SimSlow {
         self.wait("fetch", path, 4).await;
         let inode = self.find(path)?;
         let mut platter = self.fast.disk.lock();
-        let file = platter.image.file_mut(inode);
-        let len = file.len as usize;
-        file.warm(0, len);
-        Ok(file.read(0, len))
+        let len = platter.image.file(inode).len as usize;
+        platter.read_slowly(inode, path, 0, len)
     }
     async fn write_whole(&self, path: &str, bytes: Bytes) -> Result<(), DiskError> {
         self.wait("write", path, 8).await;
         let now = self.fast.disk.wall_ms();
         let mut platter = self.fast.disk.lock();
+        platter.refuse_write(path)?;
         if bytes.len() as u64 > platter.free() {
             platter.counts.no_room += 1;
             return Err(DiskError::Full);

@@ -21,11 +21,11 @@ pub(super) struct Spell {
 impl Spell {
     /// Whether it takes no time.
     pub fn is_moment(&self) -> bool {
-        matches!(self.kind.as_str(), "lost-response" | "clock-step" | "reset")
+        matches!(self.kind.as_str(), "lost-response" | "clock-step" | "reset" | "bit-rot")
     }
     /// Whether the process is not there.
     pub fn is_down(&self) -> bool {
-        matches!(self.kind.as_str(), "kill" | "power-loss" | "crash" | "restart")
+        matches!(self.kind.as_str(), "kill" | "power-loss" | "disk-replaced" | "crash" | "restart")
     }
     /// Whether a node is part of it.
     pub fn touches(&self, node: &str) -> bool {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Op, Phase, Queue, Record};
-use crate::tape::{Action, Mode, Moment, QueuePick, Tape, Trigger, What};
+use crate::tape::{Action, Mode, Moment, QueuePick, StoreFile, Tape, Trigger, What};
 
 /// Every action of a tape, in the order of their times.
 pub fn actions_in_words(tape: &Tape) -> Vec<String> {
@@ -84,6 +84,24 @@ fn what(what: &What) -> String {
         }
         What::SyncError { node, count, for_ms } => {
             format!("{count} syncs of {node} fail within {}", short(*for_ms))
+        }
+        What::ReadError { node, count, sectors, for_ms } => {
+            format!("{count} reads of {node} fail, and {sectors} sectors cannot be read, within {}", short(*for_ms))
+        }
+        What::WriteError { node, count, for_ms } => {
+            format!("{count} writes of {node} fail within {}", short(*for_ms))
+        }
+        What::BitRot { node, file } => {
+            let file = match file {
+                StoreFile::Log => "the commit log",
+                StoreFile::Queue => "a consume queue",
+                StoreFile::Index => "the index",
+                StoreFile::Checkpoint => "the checkpoint",
+            };
+            format!("a bit of {file} of {node} flips on the disk")
+        }
+        What::DiskReplaced { node, down_ms } => {
+            format!("{node} goes down for {} and comes back with an empty disk", short(*down_ms))
         }
         What::DiskFull { node, for_ms } => format!("the disk of {node} is full for {}", short(*for_ms)),
         What::ClockDrift { node, ppm, for_ms } => {
@@ -198,6 +216,10 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "slow-link" => format!("what passes between {} is slow", target.replace(" | ", " and ")),
         "reset" => format!("connections between {} are reset", target.replace(" | ", " and ")),
         "sync-error" => format!("a sync of {target} fails"),
+        "read-error" => format!("a read of {target} fails"),
+        "write-error" => format!("a write of {target} fails"),
+        "bit-rot" => format!("a bit flips on the disk of {target}"),
+        "disk-replaced" => format!("{target} goes down, and its disk is replaced by an empty one"),
         "disk-full" => format!("the disk of {target} is full"),
         "clock-drift" => format!("the wall clock of {target} is off"),
         "slow-cpu" => format!("{target} is slow"),

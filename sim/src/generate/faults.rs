@@ -53,6 +53,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
     let mut length = |range: Option<Range>| range.map_or(0, |r| draw(dice, r));
     let (down, for_ms) = (length(fault.down_ms), length(fault.for_ms));
     let down_ms = fault.down_ms.map(|_| down);
+    let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     Some(match fault.kind {
         FaultKind::Kill => What::Kill { node, down_ms },
         FaultKind::PowerLoss => What::PowerLoss { node, down_ms },
@@ -63,6 +64,13 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         FaultKind::SyncError => {
             What::SyncError { node, count: u32::try_from(length(fault.syncs)).unwrap_or(1).max(1), for_ms }
         }
+        FaultKind::ReadError => {
+            let (count, sectors) = (count(length(fault.reads)), count(length(fault.sectors)));
+            What::ReadError { node, count, sectors, for_ms }
+        }
+        FaultKind::WriteError => What::WriteError { node, count: count(length(fault.writes)).max(1), for_ms },
+        FaultKind::BitRot => What::BitRot { node, file: chosen(dice, fault.file.as_ref()?) },
+        FaultKind::DiskReplaced => What::DiskReplaced { node, down_ms: down },
         FaultKind::DiskFull => What::DiskFull { node, for_ms },
         FaultKind::ClockDrift => What::ClockDrift { node, ppm: fault.ppm.map_or(0, |r| draw_signed(dice, r)), for_ms },
         FaultKind::SlowCpu => What::SlowCpu { node, extra_us: length(fault.extra_us), for_ms },

@@ -10,7 +10,7 @@ use serde::de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializ
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::tape::{Flush, Model, OrderKind, StartFrom};
+use crate::tape::{Flush, Model, OrderKind, StartFrom, StoreFile};
 
 /// A number, or `[least, most]` of which a seed draws one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -350,6 +350,14 @@ pub enum FaultKind {
     ClockDrift,
     /// Syncs fail.
     SyncError,
+    /// Reads fail.
+    ReadError,
+    /// Writes fail.
+    WriteError,
+    /// A bit flips on the disk.
+    BitRot,
+    /// A broker comes back with an empty disk.
+    DiskReplaced,
     /// The disk is full.
     DiskFull,
     /// The process is slow.
@@ -442,6 +450,18 @@ pub struct FaultSpec {
     /// How many syncs fail (sync-error).
     #[serde(default)]
     pub syncs: Option<Range>,
+    /// How many reads fail (read-error).
+    #[serde(default)]
+    pub reads: Option<Range>,
+    /// How many writes fail (write-error).
+    #[serde(default)]
+    pub writes: Option<Range>,
+    /// How many sectors cannot be read (read-error).
+    #[serde(default)]
+    pub sectors: Option<Range>,
+    /// In which files (bit-rot).
+    #[serde(default)]
+    pub file: Option<Choice<StoreFile>>,
     /// How much faster the clock runs, in a million (clock-drift); -1,000,000 stands still.
     #[serde(default)]
     pub ppm: Option<Range>,
@@ -557,8 +577,8 @@ fn known_property(name: &str, values: &Choice<Property>) -> Result<(), String> {
 impl FaultSpec {
     fn check(&self) -> Result<(), String> {
         use FaultKind::{
-            ClockDrift, ClockStep, DiskFull, HeartbeatDelay, HeartbeatLoss, Kill, LostResponse, Partition, Pause,
-            PowerLoss, Reset, Restart, SlowCpu, SlowDisk, SlowLink, SyncError,
+            BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, HeartbeatDelay, HeartbeatLoss, Kill, LostResponse,
+            Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu, SlowDisk, SlowLink, SyncError, WriteError,
         };
         let lasting = [
             Pause,
@@ -570,12 +590,14 @@ impl FaultSpec {
             SlowLink,
             ClockDrift,
             SyncError,
+            ReadError,
+            WriteError,
             DiskFull,
         ];
         let is = |kinds: &[FaultKind]| kinds.contains(&self.kind);
         let keys = [
             ("target", self.target.is_some(), true),
-            ("down-ms", self.down_ms.is_some(), is(&[Kill, PowerLoss, Restart])),
+            ("down-ms", self.down_ms.is_some(), is(&[Kill, PowerLoss, Restart, DiskReplaced])),
             ("for-ms", self.for_ms.is_some(), is(&lasting)),
             ("requests", self.requests.is_some(), is(&[HeartbeatLoss, HeartbeatDelay, LostResponse])),
             (
@@ -587,12 +609,16 @@ impl FaultSpec {
             ("extra-ms", self.extra_ms.is_some(), is(&[SlowDisk, SlowLink, HeartbeatDelay])),
             ("extra-us", self.extra_us.is_some(), is(&[SlowCpu])),
             ("syncs", self.syncs.is_some(), is(&[SyncError])),
+            ("reads", self.reads.is_some(), is(&[ReadError])),
+            ("writes", self.writes.is_some(), is(&[WriteError])),
+            ("sectors", self.sectors.is_some(), is(&[ReadError])),
+            ("file", self.file.is_some(), is(&[BitRot])),
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),
         ];
-        exactly(&keys, &["other", "oneway", "n", "down-ms"])?;
-        if self.kind == Restart && self.down_ms.is_none() {
+        exactly(&keys, &["other", "oneway", "n", "down-ms", "reads", "sectors"])?;
+        if is(&[Restart, DiskReplaced]) && self.down_ms.is_none() {
             return Err("\"down-ms\" is expected for this kind".into());
         }
         if is(&[Partition, SlowLink, Reset]) && self.other.is_none() {

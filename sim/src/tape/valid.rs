@@ -18,6 +18,8 @@ const BATCH_MAX: u32 = 10_000;
 const QUEUES_MAX: u32 = 4_096;
 /// Most syncs that fail.
 const COUNT_MAX: u32 = 1_000_000;
+/// Most sectors that go bad at once.
+const SECTORS_MAX: u32 = 10_000;
 /// Fastest and slowest clock, in parts in a million.
 const PPM_MAX: u64 = 1_000_000;
 /// Most nodes; hosts are numbered with 16 bits.
@@ -181,6 +183,22 @@ fn what(config: &Config, what: &What) -> Checked {
             role(config, node, "")?;
             most("count", *count, COUNT_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::ReadError { node, count, sectors, for_ms } => {
+            role(config, node, "broker")?;
+            most("count", *count, COUNT_MAX)?;
+            most("sectors", *sectors, SECTORS_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::WriteError { node, count, for_ms } => {
+            role(config, node, "broker")?;
+            most("count", *count, COUNT_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::BitRot { node, .. } => role(config, node, "broker"),
+        What::DiskReplaced { node, down_ms } => {
+            role(config, node, "broker")?;
+            most("down-ms", *down_ms, TIME_MS_MAX)
         }
         What::DiskFull { node, for_ms } => {
             role(config, node, "")?;

@@ -4,19 +4,33 @@
 
 mod projection;
 mod reader;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use seedmq_reports::{Oracle, Violation};
 
 pub use projection::{Completeness, judge_store, summary};
 pub use reader::{Files, Log, LogRecord, QueueEntry, read_log, read_queues};
+pub use snapshot::snapshot;
+
+/// Damage by faults of the tape, which is no fault of the store.
+#[derive(Clone, Debug, Default)]
+pub struct Licence {
+    /// Where damaged records stood in the log.
+    pub ranges: Vec<Range<u64>>,
+    /// Their places in their queues.
+    pub offsets: BTreeSet<(String, u32, u64)>,
+    /// Entries of queues, and what they said when they were damaged.
+    pub entries: BTreeMap<(String, u32, u64), QueueEntry>,
+}
 
 /// The first position of each queue (by topic and queue id) that a store does not hold.
-pub fn durable_offsets(platter: &impl Files) -> BTreeMap<String, BTreeMap<String, u64>> {
-    let log = read_log(platter);
+pub fn durable_offsets(platter: &impl Files, damaged: &[Range<u64>]) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let log = read_log(platter, damaged);
     let mut offsets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for record in log.records {
         let next = offsets.entry(record.topic).or_default().entry(record.queue.to_string()).or_default();
@@ -27,7 +41,7 @@ pub fn durable_offsets(platter: &impl Files) -> BTreeMap<String, BTreeMap<String
 
 /// The first position of each queue that a store has, if old messages were removed.
 pub fn first_offsets(store: &impl Files) -> Option<BTreeMap<String, BTreeMap<String, u64>>> {
-    let log = read_log(store);
+    let log = read_log(store, &[]);
     let mut offsets: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for record in log.records {
         let queues = offsets.entry(record.topic).or_default();

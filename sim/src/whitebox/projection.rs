@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use seedmq_reports::{Oracle, Violation};
 
-use super::broken;
 use super::reader::{Files, LogRecord, QueueEntry, read_log, read_queues};
+use super::{Licence, broken};
 
 /// How much of the queues must be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,15 @@ pub enum Completeness {
 
 type Queues<T> = BTreeMap<(String, u32), BTreeMap<u64, T>>;
 
-fn project(records: Vec<LogRecord>) -> (Queues<QueueEntry>, Vec<String>) {
+fn project(records: Vec<LogRecord>, licence: &Licence) -> (Queues<QueueEntry>, Vec<String>) {
     let mut queues: Queues<QueueEntry> = BTreeMap::new();
     let mut holes = Vec::new();
     for record in records {
         let queue = queues.entry((record.topic.clone(), record.queue)).or_default();
         let next = queue.last_key_value().map(|(offset, _)| offset + 1);
-        if next.is_some_and(|next| next != record.queue_offset) {
+        let is_lost = |offset: u64| licence.offsets.contains(&(record.topic.clone(), record.queue, offset));
+        let follows = |next: u64| next <= record.queue_offset && (next..record.queue_offset).all(is_lost);
+        if next.is_some_and(|next| !follows(next)) {
             holes.push(format!(
                 "{}/{}: the record at {} has offset {}, after {}",
                 record.topic,
@@ -44,19 +46,33 @@ fn project(records: Vec<LogRecord>) -> (Queues<QueueEntry>, Vec<String>) {
 }
 
 /// Judges the store of a broker as it lies on its disk.
-pub fn judge_store(broker: &str, store: &impl Files, completeness: Completeness) -> Vec<Violation> {
-    let log = read_log(store);
+pub fn judge_store(broker: &str, store: &impl Files, completeness: Completeness, licence: &Licence) -> Vec<Violation> {
+    let log = read_log(store, &licence.ranges);
     let mut found = Vec::new();
     if let (Some(why), Completeness::Whole) = (&log.torn, completeness) {
         let text = format!("the log of {broker} is not whole although the broker stopped in order: {why}");
         found.push(broken(Oracle::Projection, "torn-log", text, vec![why.clone()]));
     }
-    let (expected, holes) = project(log.records);
+    let (expected, holes) = project(log.records, licence);
     if !holes.is_empty() {
         let text = format!("queue offsets of {broker} are not dense: {}", holes[0]);
         found.push(broken(Oracle::Dense, "hole", text, holes));
     }
-    let actual = read_queues(store);
+    let mut actual = read_queues(store);
+    for ((topic, queue), entries) in &mut actual {
+        let place = |offset: u64| (topic.clone(), *queue, offset);
+        entries.retain(|offset, entry| {
+            let is_rotten = licence.entries.get(&place(*offset)) == Some(entry);
+            !is_rotten && !licence.offsets.contains(&place(*offset))
+        });
+    }
+    let mut expected = expected;
+    for (topic, queue, offset) in licence.entries.keys().chain(&licence.offsets) {
+        let there = actual.get(&(topic.clone(), *queue)).is_some_and(|entries| entries.contains_key(offset));
+        if let Some(entries) = expected.get_mut(&(topic.clone(), *queue)).filter(|_| !there) {
+            entries.remove(offset);
+        }
+    }
     let mut wrong = compare(&expected, &actual, log.begin, log.end, completeness);
     if !wrong.is_empty() {
         let text = format!("the queues of {broker} are not the projection of its log: {}", wrong[0]);
@@ -106,8 +122,8 @@ fn same(topic: &str, due: &QueueEntry, entry: &QueueEntry) -> bool {
 }
 
 /// What a store holds, for comparing two of them: end of the log, and the next offset of each queue by log.
-pub fn summary(store: &impl Files) -> (u64, BTreeMap<(String, u32), u64>) {
-    let log = read_log(store);
+pub fn summary(store: &impl Files, licence: &Licence) -> (u64, BTreeMap<(String, u32), u64>) {
+    let log = read_log(store, &licence.ranges);
     let mut next = BTreeMap::new();
     for record in &log.records {
         next.insert((record.topic.clone(), record.queue), record.queue_offset + 1);

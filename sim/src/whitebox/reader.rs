@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -79,6 +80,15 @@ pub struct QueueEntry {
     pub size: u32,
     /// Hash of its tag.
     pub tags_code: i64,
+}
+
+impl QueueEntry {
+    /// From its twenty bytes.
+    pub fn read(unit: &[u8]) -> Option<QueueEntry> {
+        let mut cursor = Cursor { bytes: unit, at: 0 };
+        let (physical, size, tags) = (cursor.u64()?, cursor.u32()?, cursor.u64()?);
+        Some(QueueEntry { physical, size, tags_code: tags.cast_signed() })
+    }
 }
 
 struct Cursor<'a> {
@@ -159,6 +169,9 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     let topic = String::from_utf8(cursor.take(topic_len)?.to_vec()).ok()?;
     let properties_len = usize::from(cursor.u16()?);
     let properties = std::str::from_utf8(cursor.take(properties_len)?).ok()?;
+    if cursor.at != bytes.len() {
+        return Some(Found::Broken(format!("the lengths inside the record at {position} contradict each other")));
+    }
     // Java keeps 31 bits of the checksum.
     if !body.is_empty() && crc32fast::hash(body) & 0x7FFF_FFFF != crc {
         return Some(Found::Broken(format!("the body of the record at {position} does not match its checksum")));
@@ -170,7 +183,7 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     Some(Found::Message(LogRecord { physical, size, topic, queue, queue_offset, tags_code, store_ms }))
 }
 
-fn scan(files: Vec<(u64, Bytes)>) -> Log {
+fn scan(files: Vec<(u64, Bytes)>, damaged: &[Range<u64>]) -> Log {
     let mut log = Log { begin: files.first().map_or(0, |(begin, _)| *begin), ..Log::default() };
     log.end = log.begin;
     for (begin, bytes) in files {
@@ -192,6 +205,12 @@ fn scan(files: Vec<(u64, Bytes)>) -> Log {
                 Found::Nothing if at == bytes.len() => break,
                 Found::Nothing => return log,
                 Found::Broken(why) => {
+                    let here = begin + at as u64;
+                    if let Some(range) = damaged.iter().find(|range| range.contains(&here)) {
+                        at = usize::try_from(range.end - begin).expect("a file fits into memory").min(bytes.len());
+                        log.end = begin + at as u64;
+                        continue;
+                    }
                     log.torn = Some(why);
                     return log;
                 }
@@ -201,13 +220,13 @@ fn scan(files: Vec<(u64, Bytes)>) -> Log {
     log
 }
 
-/// The log of a store.
-pub fn read_log(store: &impl Files) -> Log {
+/// The log of a store; records that a fault of the tape damaged are left out.
+pub fn read_log(store: &impl Files, damaged: &[Range<u64>]) -> Log {
     let begin = |path: &str| path.strip_prefix("commitlog/").and_then(|name| name.parse::<u64>().ok());
     let mut files: Vec<(u64, String)> =
         store.paths().into_iter().filter_map(|path| Some((begin(&path)?, path))).collect();
     files.sort();
-    scan(files.into_iter().map_while(|(begin, path)| Some((begin, store.content(&path)?))).collect())
+    scan(files.into_iter().map_while(|(begin, path)| Some((begin, store.content(&path)?))).collect(), damaged)
 }
 
 /// The consume queues of a store: entries by topic, queue and number.

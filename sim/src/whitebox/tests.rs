@@ -61,7 +61,7 @@ fn expected(name: &str, kind: &str) -> Vec<serde_json::Value> {
 fn reads_what_java_wrote() {
     for name in ["store-clean", "store-killed"] {
         let files = store(name);
-        let log = read_log(&files);
+        let log = read_log(&files, &[]);
         let queues = read_queues(&files);
         let entries = expected(name, "entry");
         assert!(entries.len() > 100);
@@ -86,29 +86,41 @@ fn reads_what_java_wrote() {
 fn a_store_of_java_passes_and_each_damage_is_found() {
     let mut files = store("store-clean");
     // A deleted topic has no queues any more, but its records are still in the log.
-    let whole = judge_store("java", &files, Completeness::Whole);
+    let whole = judge_store("java", &files, Completeness::Whole, &Licence::default());
     assert!(whole.len() == 1 && whole[0].proof.iter().all(|p| p.contains("TopicGoAuto")), "{whole:?}");
-    let record = read_log(&files).records.into_iter().find(|r| r.topic == "TopicGoAuto" && r.queue == 1).unwrap();
+    let record = read_log(&files, &[]).records.into_iter().find(|r| r.topic == "TopicGoAuto" && r.queue == 1).unwrap();
     let entry =
         [&record.physical.to_be_bytes()[..], &record.size.to_be_bytes(), &record.tags_code.to_be_bytes()].concat();
     files.insert("consumequeue/TopicGoAuto/1/00000000000000000000".to_owned(), entry.into());
-    assert_eq!(judge_store("java", &files, Completeness::Whole), []);
+    assert_eq!(judge_store("java", &files, Completeness::Whole, &Licence::default()), []);
     let queue = files.keys().find(|path| path.starts_with("consumequeue/Topic")).unwrap().clone();
     let mut damaged = files.clone();
     let mut bytes = damaged[&queue].to_vec();
     bytes[7] ^= 1;
     damaged.insert(queue.clone(), bytes.into());
-    assert_eq!(judge_store("java", &damaged, Completeness::Whole)[0].oracle, Oracle::Projection, "a wrong entry");
+    assert_eq!(
+        judge_store("java", &damaged, Completeness::Whole, &Licence::default())[0].oracle,
+        Oracle::Projection,
+        "a wrong entry"
+    );
     let mut damaged = files.clone();
     damaged.remove(&queue);
-    assert_eq!(judge_store("java", &damaged, Completeness::Whole)[0].oracle, Oracle::Projection, "missing entries");
-    assert_eq!(judge_store("java", &damaged, Completeness::Partial), [], "which a killed broker may leave");
+    assert_eq!(
+        judge_store("java", &damaged, Completeness::Whole, &Licence::default())[0].oracle,
+        Oracle::Projection,
+        "missing entries"
+    );
+    assert_eq!(
+        judge_store("java", &damaged, Completeness::Partial, &Licence::default()),
+        [],
+        "which a killed broker may leave"
+    );
 }
 
 #[test]
 fn a_hole_in_the_offsets_is_found() {
     let mut files = store("store-clean");
-    let log = read_log(&files);
+    let log = read_log(&files, &[]);
     let last = log.records.iter().rfind(|r| r.queue_offset > 1 && r.topic.starts_with("Topic")).unwrap();
     let (path, bytes) = files
         .iter()
@@ -123,6 +135,6 @@ fn a_hole_in_the_offsets_is_found() {
     let at = (last.physical - begin) as usize + 20;
     bytes[at..at + 8].copy_from_slice(&(last.queue_offset + 1).to_be_bytes());
     files.insert(path, bytes.into());
-    let found = judge_store("java", &files, Completeness::Partial);
+    let found = judge_store("java", &files, Completeness::Partial, &Licence::default());
     assert!(found.iter().any(|violation| violation.oracle == Oracle::Dense), "{found:?}");
 }

@@ -135,6 +135,8 @@ pub(super) struct Recovery {
     last_ms: i64,
     /// Bytes in the middle of the log that are no records.
     damages: Vec<Range<u64>>,
+    /// Whether something that was in the log is not kept.
+    gave_up: bool,
     /// Whether something was cut or queue files may hold more than they should.
     scrub: bool,
     scanned_from: Option<u64>,
@@ -284,6 +286,14 @@ impl Store {
         }
         self.phase = Phase::Open;
         self.ended_well = !recovery.had_abort;
+        self.gave_up = recovery.gave_up;
+        self.began_empty = recovery.files.is_empty();
+        if self.lost_all() {
+            crate::sometimes!("store begins anew after its disk was lost");
+            recovery.notes.push(
+                "the disk of this broker was lost, as storeWasLost says: positions of before are not believed".into(),
+            );
+        }
         (self.dispatched, self.dispatched_ms) = (marks.written, recovery.last_ms);
         let base = recovery.snapshot.as_ref().map_or(0, |snapshot| snapshot.number);
         let believed = matches!(recovery.trust, Trust::Clean | Trust::Snapshot);

@@ -30,16 +30,28 @@ impl Store {
         recovery.checkpoint = checkpoint.and_then(|bytes| Checkpoint::from_bytes(&bytes)).unwrap_or_default();
         let abort = self.small_file(names::ABORT, names::FAILED_SYNC.len() as u64, disk, asks)?;
         recovery.failed_sync = recovery.had_abort && abort.is_some_and(|bytes| &*bytes == names::FAILED_SYNC);
-        let mut found = Vec::new();
+        let (mut found, mut damaged) = (Vec::new(), Vec::new());
         for path in [names::SNAPSHOT, names::SNAPSHOTS_WARM[0], names::SNAPSHOTS_WARM[1]] {
             let head = self.small_file(path, 16, disk, asks)?;
-            let Some(len) = head.and_then(|head| Snapshot::len_of(&head)).filter(|len| *len < 1 << 30) else {
+            let Some(head) = head.filter(|head| !is_blank(head)) else { continue };
+            let Some(len) = Snapshot::len_of(&head).filter(|len| *len < 1 << 30) else {
+                damaged.push(path);
                 continue;
             };
             let whole = self.small_file(path, len, disk, asks)?;
-            found.extend(whole.and_then(|bytes| Snapshot::from_bytes(&bytes)));
+            match whole.and_then(|bytes| Snapshot::from_bytes(&bytes)) {
+                Some(snapshot) => found.push(snapshot),
+                None => damaged.push(path),
+            }
         }
-        self.check_first_record(recovery, disk, asks)?;
+        for path in damaged {
+            crate::sometimes!("damaged snapshot found in recovery");
+            recovery.notes.push(format!("{path} is torn or damaged: more of the log is read instead"));
+        }
+        // A log that our own snapshots speak of is one of ours, whatever its first bytes have become.
+        if found.is_empty() {
+            self.check_first_record(recovery, disk, asks)?;
+        }
         let is_clean = !recovery.had_abort;
         let boot = self.config.boot.clone();
         let ends = recovery.files.last().map_or(0, |file| file.begin + self.config.log_file_bytes);
@@ -319,7 +331,7 @@ impl Store {
                 None => (head.count > 1 && head.end_ms <= recovery.checkpoint.index_ms).then_some(head),
             };
             match head {
-                Some(head) if gone.is_empty() => kept.push(Sealed { number, file, head }),
+                Some(head) if gone.is_empty() && self.index.fits(&head) => kept.push(Sealed { number, file, head }),
                 _ => {
                     self.warm.forget(file);
                     gone.push(number);

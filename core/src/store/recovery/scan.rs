@@ -14,7 +14,7 @@ use crate::message::record::{self, Record, RecordError};
 use crate::node::{Disk, DiskAsk, Now};
 use crate::store::checkpoint::QueueState;
 use crate::store::entry::{Entry, labels};
-use crate::store::index::{Key, PENDING_MAX};
+use crate::store::index::{Applied, Key, PENDING_MAX};
 use crate::store::queues::Queues;
 use crate::store::{Store, names};
 
@@ -59,7 +59,9 @@ impl Store {
             return Ok(Stage::Scan(at));
         }
         if self.index.pending() > 0 {
-            self.index.apply(now.wall_ms, &mut self.warm, disk, asks)?;
+            if let Applied::Unreadable(why) = self.index.apply(now.wall_ms, &mut self.warm, disk, asks)? {
+                return Err(why.into());
+            }
             if self.index.pending() > PENDING_MAX {
                 recovery.idle = true;
                 return Ok(Stage::Scan(at));

@@ -5,7 +5,7 @@
 use super::*;
 use crate::node::Usage;
 
-fn rig(change: impl FnOnce(&mut StoreConfig)) -> Rig {
+pub(super) fn rig(change: impl FnOnce(&mut StoreConfig)) -> Rig {
     let mut config = config(Flush::Async);
     change(&mut config);
     Rig::new(config, 1)
@@ -19,7 +19,7 @@ impl Rig {
     }
 
     /// Puts and settles, waiting for files.
-    fn add(&mut self, topic: &str, queue: u32, body: usize) -> Placed {
+    pub(super) fn add(&mut self, topic: &str, queue: u32, body: usize) -> Placed {
         for _ in 0..100 {
             match self.put(topic, queue, body) {
                 Ok(placed) => {
@@ -42,11 +42,11 @@ impl Rig {
         }
     }
 
-    fn ask(&mut self, topic: &str, queue_id: u32, offset: u64, max: u32) -> Got {
+    pub(super) fn ask(&mut self, topic: &str, queue_id: u32, offset: u64, max: u32) -> Got {
         self.get(&Get { topic, queue_id, offset, max, max_bytes: 1 << 20, tags: None })
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub(super) fn pass(&mut self, seconds: u64) {
         self.now.mono = self.now.mono + Duration::from_secs(seconds);
         self.now.wall_ms += seconds * 1000;
         self.disk.now_ms = self.now.wall_ms;
@@ -54,7 +54,7 @@ impl Rig {
         self.settle();
     }
 
-    fn said(&self, part: &str) -> bool {
+    pub(super) fn said(&self, part: &str) -> bool {
         self.news.iter().any(|news| format!("{news:?}").contains(part))
     }
 }

@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod crashes;
+mod damage;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -107,7 +107,9 @@ impl SlowDisk for ThreadedDisk {
 
     async fn fetch(&self, file: FileId, at: u64, len: u32) -> Result<Bytes, DiskError> {
         let open = self.file(file)?;
-        self.others.run(move || read_at(&open, at, len as usize)).await
+        let read = self.others.run(move || read_at(&open, at, len as usize)).await;
+        let path = self.files.borrow().path(file).clone();
+        read.map_err(|error| at_place(error, &path, at))
     }
 
     async fn allocate(&self, path: &Addr, len: u64) -> Result<FileId, DiskError> {
@@ -118,7 +120,8 @@ impl SlowDisk for ThreadedDisk {
 
     async fn read_whole(&self, path: &str) -> Result<Bytes, DiskError> {
         let real = self.resolve(path);
-        self.others.run(move || std::fs::read(real).map(Bytes::from)).await
+        let read = self.others.run(move || std::fs::read(real).map(Bytes::from)).await;
+        read.map_err(|error| at_place(error, path, 0))
     }
 
     async fn write_whole(&self, path: &str, bytes: Bytes) -> Result<(), DiskError> {
@@ -160,6 +163,14 @@ impl SlowDisk for ThreadedDisk {
         let result = self.others.run(job).await;
         self.files.borrow_mut().close_path(path);
         result
+    }
+}
+
+/// An error of the device, with its place.
+fn at_place(error: DiskError, path: &str, at: u64) -> DiskError {
+    match error {
+        DiskError::Io(why) => DiskError::Io(format!("{path} at byte {at}: {why}")),
+        other => other,
     }
 }
 

@@ -1,0 +1,226 @@
+//! Damage that a reader meets: a record, or the queue entry that leads to it, is no longer what was written.
+//!
+//! Invariant: a record is handed out only if its position, checksum, topic, queue and number are those that were asked for. An
+//! entry is a projection and is put right from the log; a record that is lost costs itself alone, and is named once.
+
+use std::collections::BTreeSet;
+
+use memchr::memmem;
+
+use super::entry::{Entry, TopicSeed, labels};
+use super::{Fault, Store, StoreNews};
+use crate::message::record::{Record, RecordError};
+use crate::node::{Disk, DiskAsk};
+
+/// Bytes of the log that are searched for the record of one damaged entry.
+const SEARCH: u64 = 8 << 20;
+/// Bytes read at once in such a search.
+const SLICE: u64 = 64 * 1024;
+/// Neighbours of a damaged entry that are looked at on each side.
+const NEIGHBOURS: u64 = 8;
+/// Lost messages that are remembered; one that is forgotten is searched for, and named, again.
+const LOST_MAX: usize = 4096;
+/// The part of the magic that both versions of a record share.
+const MAGIC: [u8; 3] = [0xDA, 0xA3, 0x20];
+/// Property of a record that other queues lead to as well (Java `PROPERTY_INNER_MULTI_DISPATCH`).
+const MULTI_DISPATCH: &[u8] = b"INNER_MULTI_DISPATCH\x01";
+
+/// What is known of damage in this life.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// Slots and offsets whose messages are lost.
+    lost: BTreeSet<(u32, u64)>,
+    /// Messages that were found to be lost.
+    pub found: u64,
+    /// Entries that were put right.
+    pub mended: u64,
+}
+
+impl Damage {
+    /// Slots may be given to other queues.
+    pub fn forget(&mut self) {
+        self.lost.clear();
+    }
+}
+
+/// The place in a queue that a record must be for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub topic: &'a str,
+    pub queue_id: u32,
+    pub offset: u64,
+}
+
+impl Wanted<'_> {
+    /// Whether these bytes, read at a position, are the whole and sound record for this place.
+    pub fn is(&self, bytes: &[u8], physical: u64) -> bool {
+        Record::parse(bytes).is_ok_and(|record| record.total == bytes.len() && self.is_record(&record, physical))
+    }
+
+    fn is_record(&self, record: &Record<'_>, physical: u64) -> bool {
+        let is_here = record.physical.cast_unsigned() == physical && record.body_is_sound();
+        let is_mine = record.topic == self.topic
+            && record.queue_id.cast_unsigned() == self.queue_id
+            && record.queue_offset.cast_unsigned() == self.offset;
+        is_here && (is_mine || memmem::find(record.properties, MULTI_DISPATCH).is_some())
+    }
+}
+
+impl Store {
+    /// Messages that were found damaged, and queue entries that were put right, in this life.
+    pub fn damage(&self) -> (u64, u64) {
+        (self.damage.found, self.damage.mended)
+    }
+
+    /// An entry leads to no record that may be handed out: puts the entry right if the log holds the message elsewhere. Tells
+    /// whether it did; if not, the message is lost.
+    pub(super) fn mend(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<bool, Fault> {
+        if self.damage.lost.contains(&(slot, offset)) {
+            return Ok(false);
+        }
+        let Some(queue) = self.queues.get(slot) else { return Ok(false) };
+        let (topic, queue_id, in_memory) = (queue.topic.clone(), queue.id, offset >= queue.window_from());
+        let wanted = Wanted { topic: &topic, queue_id, offset };
+        let entry = self.entry_at(slot, offset, disk, asks)?;
+        if !in_memory && let Some(right) = self.search(slot, entry, wanted, disk, asks)? {
+            crate::sometimes!("queue entry put right from the log");
+            self.queues.rewrite(slot, offset, right, disk, &mut self.warm)?;
+            self.damage.mended += 1;
+            let text = format!("the entry {offset} of {topic}/{queue_id} was damaged and is put right from the log");
+            self.news.push(StoreNews::Notice(text));
+            return Ok(true);
+        }
+        crate::sometimes!("damaged message found by a reader");
+        if self.damage.lost.len() >= LOST_MAX {
+            self.damage.lost.clear();
+        }
+        self.damage.lost.insert((slot, offset));
+        self.damage.found += 1;
+        let place = entry.map_or_else(String::new, |entry| self.place_of(entry.physical));
+        let text = format!("the message {offset} of {topic}/{queue_id} is damaged ({place}): readers are led past it");
+        self.news.push(StoreNews::Notice(text));
+        Ok(false)
+    }
+
+    /// Whether an entry that points below the begin of the log is damaged: the one before it does not.
+    pub(super) fn is_removed(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<bool, Fault> {
+        let begin = self.log.marks().begin;
+        let entry = self.entry_at(slot, offset, disk, asks)?;
+        if begin == 0 || !entry.is_some_and(|entry| entry.is_message() && entry.physical < begin) {
+            return Ok(false);
+        }
+        let Some(before) = offset.checked_sub(1) else { return Ok(true) };
+        let before = self.entry_at(slot, before, disk, asks)?;
+        Ok(before.is_none_or(|before| !before.is_message() || before.physical < begin))
+    }
+
+    fn entry_at(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<Option<Entry>, Fault> {
+        let mut found = Vec::with_capacity(1);
+        self.queues.read(slot, offset..offset + 1, &mut found, &mut self.warm, disk, asks)?;
+        Ok(found.first().copied())
+    }
+
+    fn is_plausible(&self, entry: &Entry) -> bool {
+        let marks = self.log.marks();
+        entry.is_message() && entry.physical >= marks.begin && entry.end() <= marks.written
+    }
+
+    /// The entry for the record that is wanted: at the position that the damaged one names, or between its neighbours.
+    fn search(
+        &mut self,
+        slot: u32,
+        entry: Option<Entry>,
+        wanted: Wanted<'_>,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<Option<Entry>, Fault> {
+        let marks = self.log.marks();
+        if let Some(entry) = entry
+            && let Some(hit) = self.by_position(entry.physical, disk, asks)?
+            && let Some(right) = right_entry(&hit.record, hit.physical, wanted)
+        {
+            return Ok((right != entry).then_some(right));
+        }
+        let (mut from, mut to) = (marks.begin, marks.written);
+        let range = self.queues.get(slot).map_or(0..0, |queue| queue.min..queue.end);
+        for before in (range.start.max(wanted.offset.saturating_sub(NEIGHBOURS))..wanted.offset).rev() {
+            if let Some(entry) = self.entry_at(slot, before, disk, asks)?.filter(|entry| self.is_plausible(entry)) {
+                from = entry.end();
+                break;
+            }
+        }
+        for behind in wanted.offset + 1..range.end.min(wanted.offset + 1 + NEIGHBOURS) {
+            let next = self.entry_at(slot, behind, disk, asks)?;
+            if let Some(entry) = next.filter(|entry| self.is_plausible(entry) && entry.physical >= from) {
+                to = entry.physical;
+                break;
+            }
+        }
+        self.search_log(from, to.min(from.saturating_add(SEARCH)), wanted, disk, asks)
+    }
+
+    fn search_log(
+        &mut self,
+        from: u64,
+        to: u64,
+        wanted: Wanted<'_>,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<Option<Entry>, Fault> {
+        let mut at = from;
+        while at < to {
+            let Some(file) = self.log.file_at(at) else { break };
+            let end = (file.begin + self.log.file_bytes()).min(self.log.marks().written);
+            let left = usize::try_from(end.saturating_sub(at)).expect("a file fits into an address space");
+            let slice_len = left.min(SLICE as usize);
+            let Some(mut slice) = self.log.read(at, slice_len, &mut self.warm, disk, asks)? else { break };
+            if let Err(RecordError::Short(need)) = Record::parse(&slice)
+                && need > slice.len()
+                && need <= left
+                && let Some(whole) = self.log.read(at, need, &mut self.warm, disk, asks)?
+            {
+                slice = whole;
+            }
+            match Record::parse(&slice) {
+                Ok(record) if wanted.is_record(&record, at) => {
+                    return Ok(right_entry(&slice[..record.total], at, wanted));
+                }
+                Ok(record) if record.body_is_sound() => at += record.total as u64,
+                Err(RecordError::Blank(_)) => at = file.begin + self.log.file_bytes(),
+                _ => {
+                    // The next thing that looks like a record.
+                    let next = memmem::find(slice.get(5..).unwrap_or_default(), &MAGIC).map(|found| found + 1);
+                    at += next.unwrap_or_else(|| slice.len().saturating_sub(6).max(8)) as u64;
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The entry that leads to this record, if it is the one that is wanted.
+fn right_entry(bytes: &[u8], physical: u64, wanted: Wanted<'_>) -> Option<Entry> {
+    let record = Record::parse(bytes).ok().filter(|record| wanted.is_record(record, physical))?;
+    let ms = u64::try_from(record.store_ms).unwrap_or(0);
+    let labels = labels(&TopicSeed::of(wanted.topic), record.sys_flag, ms, record.properties);
+    let size = u32::try_from(record.total).expect("lengths have 32 bits");
+    Some(Entry { physical, size, tags_code: labels.tags_code })
+}
