@@ -16,10 +16,6 @@ use crate::tape::StoreFile;
 use crate::whitebox::{self, Licence, LogRecord, QueueEntry};
 use crate::world::HostId;
 
-/// Bytes of a record up to its body, with IPv4 hosts.
-const HEAD: u64 = 88;
-/// What a file of a queue holds before its first message.
-const FILLER: u32 = 0x7FFF_FFFF;
 /// Messages at the end of the log that are hit more often: a recovery reads them again.
 const NEWEST: usize = 8;
 
@@ -161,8 +157,8 @@ fn queue(image: &Image, filtered: &BTreeSet<String>, dice: &mut Dice) -> Option<
     let entries: Vec<u64> = (0u64..)
         .zip(bytes.chunks_exact(20))
         .filter(|(n, unit)| {
-            let size = u32::from_be_bytes(unit[8..12].try_into().expect("four bytes"));
-            size != 0 && size != FILLER && image.is_clean(&path, n * 20, 20)
+            let is_message = QueueEntry::read(unit).is_some_and(|entry| entry.is_message());
+            is_message && image.is_clean(&path, n * 20, 20)
         })
         .map(|(n, _)| n)
         .collect();
@@ -196,20 +192,12 @@ fn log(image: &Image, (boot, is_down): (&str, bool), dice: &mut Dice) -> Option<
     let record = pick(&records[from..], dice)?.clone();
     let (begin, path) = file_of(&record)?.clone();
     let at = record.physical - begin;
-    let bytes = image.content(&path)?;
-    let word = |from: u64| {
-        let from = (at + from) as usize;
-        u32::from_be_bytes(bytes[from..from + 4].try_into().expect("four bytes"))
-    };
-    if word(36) & 0x30 != 0 {
-        return None;
-    }
-    let body = u64::from(word(84));
+    let (body_at, body) = (u64::from(record.body_at), u64::from(record.body_len));
     let byte = if body > 0 && dice.chance(500_000) {
-        HEAD + dice.below(body)
+        body_at + dice.below(body)
     } else {
         // Length, magic, checksum, position, length of the body.
-        let covered: Vec<u64> = (0..12).chain(28..36).chain(84..88).collect();
+        let covered: Vec<u64> = (0..12).chain(28..36).chain(body_at - 4..body_at).collect();
         *pick(&covered, dice)?
     };
     Some((Place { path, at: at + byte, bit: bit(dice) }, Held::Message(record)))

@@ -4,7 +4,6 @@
 
 mod projection;
 mod reader;
-mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +13,7 @@ use std::ops::Range;
 use seedmq_reports::{Oracle, Violation};
 
 pub use projection::{Completeness, judge_store, summary};
-pub use reader::{Files, Log, LogRecord, QueueEntry, read_log, read_queues};
-pub use snapshot::snapshot;
+pub use reader::{Files, Log, LogRecord, QueueEntry, read_log, read_queues, snapshot};
 
 /// Damage by faults of the tape, which is no fault of the store.
 #[derive(Clone, Debug, Default)]

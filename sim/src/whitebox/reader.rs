@@ -56,6 +56,10 @@ pub struct LogRecord {
     pub tags_code: i64,
     /// Time of storing, ms since 1970.
     pub store_ms: u64,
+    /// Where in the record its body begins.
+    pub body_at: u32,
+    /// Bytes of the body.
+    pub body_len: u32,
 }
 
 /// A log as far as it is whole.
@@ -88,6 +92,10 @@ impl QueueEntry {
         let mut cursor = Cursor { bytes: unit, at: 0 };
         let (physical, size, tags) = (cursor.u64()?, cursor.u32()?, cursor.u64()?);
         Some(QueueEntry { physical, size, tags_code: tags.cast_signed() })
+    }
+    /// Whether it stands for a message: neither filler nor never written.
+    pub fn is_message(&self) -> bool {
+        self.size != 0 && self.size != FILLER_SIZE
     }
 }
 
@@ -163,8 +171,9 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     let store_ms = cursor.u64()?;
     cursor.take(if sys_flag & STORE_HOST_V6 == 0 { 8 } else { 20 })?;
     let (_reconsumed, _prepared) = (cursor.u32()?, cursor.u64()?);
-    let body_len = cursor.u32()? as usize;
-    let body = cursor.take(body_len)?;
+    let body_len = cursor.u32()?;
+    let body_at = cursor.at as u32;
+    let body = cursor.take(body_len as usize)?;
     let topic_len = if magic == MAGIC_V1 { usize::from(cursor.u8()?) } else { usize::from(cursor.u16()?) };
     let topic = String::from_utf8(cursor.take(topic_len)?.to_vec()).ok()?;
     let properties_len = usize::from(cursor.u16()?);
@@ -180,7 +189,17 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
         return Some(Found::Broken(format!("the record at {position} says that it stands at {physical}")));
     }
     let (size, tags_code) = (bytes.len() as u32, tags_code(properties));
-    Some(Found::Message(LogRecord { physical, size, topic, queue, queue_offset, tags_code, store_ms }))
+    Some(Found::Message(LogRecord {
+        physical,
+        size,
+        topic,
+        queue,
+        queue_offset,
+        tags_code,
+        store_ms,
+        body_at,
+        body_len,
+    }))
 }
 
 fn scan(files: Vec<(u64, Bytes)>, damaged: &[Range<u64>]) -> Log {
@@ -227,6 +246,21 @@ pub fn read_log(store: &impl Files, damaged: &[Range<u64>]) -> Log {
         store.paths().into_iter().filter_map(|path| Some((begin(&path)?, path))).collect();
     files.sort();
     scan(files.into_iter().map_while(|(begin, path)| Some((begin, store.content(&path)?))).collect(), damaged)
+}
+
+/// Of which run of the machine the broker's own snapshot is, and up to where it calls the log durable. One whose checksum does not
+/// hold says nothing. `magic 4 | crc 4 | length 8 | kind 4 | number 8 | boot 4 + text | log begin 8 | through 8 | durable 8 | …`
+pub fn snapshot(store: &impl Files) -> Option<(String, u64)> {
+    let bytes = store.content("seedmq.snapshot")?;
+    let mut cursor = Cursor { bytes: &bytes, at: 4 };
+    let (crc, len) = (cursor.u32()?, usize::try_from(cursor.u64()?).ok()?);
+    if bytes.get(..4)? != b"SMQ1" || crc32fast::hash(bytes.get(8..len)?) != crc {
+        return None;
+    }
+    let (_kind, _number, boot_len) = (cursor.u32()?, cursor.u64()?, cursor.u32()?);
+    let boot = String::from_utf8(cursor.take(boot_len as usize)?.to_vec()).ok()?;
+    let (_begin, _through) = (cursor.u64()?, cursor.u64()?);
+    Some((boot, cursor.u64()?))
 }
 
 /// The consume queues of a store: entries by topic, queue and number.
