@@ -30,22 +30,24 @@ pub struct Found {
     pub plant: String,
     /// The oracles that may find it.
     pub expected: Vec<Oracle>,
+    /// The one that did.
+    pub detected_by: Option<Oracle>,
     /// How often its place in the code was passed.
     pub reached: u64,
     /// How often it misbehaved there.
     pub infected: u64,
-    /// The oracle that found it.
-    pub detected: Option<Oracle>,
-    /// The signature of what it found.
-    pub signature: Option<String>,
-    /// The run in which it was found.
-    pub handle: Option<String>,
     /// Seeds run until then.
     pub seeds: u64,
-    /// CPU time until then.
-    pub cpu_ms: u64,
-    /// Real time until then.
-    pub wall_ms: u64,
+    /// CPU time until then, seconds.
+    pub cpu_s: f64,
+    /// Real time until then, seconds.
+    pub wall_s: f64,
+    /// The run in which it was found.
+    pub handle: Option<String>,
+    /// Path of its tape.
+    pub tape: Option<String>,
+    /// The signature of what it found.
+    pub signature: Option<String>,
     /// What other oracles objected to on the way, with counts.
     pub others: BTreeMap<String, u64>,
 }

@@ -13,7 +13,7 @@ mod timeline;
 pub use campaign::{Campaign, Found};
 pub use html::html;
 pub use junit::junit;
-pub use record::{Oracle, PlantTrace, RunRecord, Verdict, Violation};
+pub use record::{EndState, Oracle, PlantTrace, RunRecord, Verdict, Violation};
 pub use shrunk::{ShrinkPhase, Shrunk, shrunk_table};
 pub use table::{hunt_table, table};
 pub use timeline::{Event, Lane, Timeline, What};

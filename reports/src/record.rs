@@ -199,6 +199,18 @@ pub struct PlantTrace {
     pub infected: u64,
 }
 
+/// What a node held when the run was over, line by line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndState {
+    /// The topics that a name server has, with brokers and queues.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// How far the log, the queues and the groups of a broker are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub watermarks: Vec<String>,
+}
+
 /// What one run leaves behind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -250,6 +262,9 @@ pub struct RunRecord {
     /// The inside of a node at the end, line by line; filled when asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<String>,
+    /// Routes and watermarks at the end, by node.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ends: BTreeMap<String, EndState>,
     /// Why there is no result (a worker that died), or the first difference (non-determinism).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -276,8 +291,8 @@ impl RunRecord {
 
     /// The record without its bulk (history, picture): what the `--json` list holds.
     pub fn brief(&self) -> RunRecord {
-        let (history, state, acted, timeline) = Default::default();
-        RunRecord { history, state, acted, timeline, ..self.clone() }
+        let (history, state, acted, ends, timeline) = Default::default();
+        RunRecord { history, state, acted, ends, timeline, ..self.clone() }
     }
 
     /// `scenario:seed`, the handle that `replay` takes.

@@ -169,7 +169,7 @@ pub fn hunt_table(all: &[Found]) -> String {
     let mut rows = vec![header.map(String::from).to_vec()];
     for f in all {
         let expected: Vec<&str> = f.expected.iter().map(|o| o.name()).collect();
-        let detected = match (f.detected, f.others.len()) {
+        let detected = match (f.detected_by, f.others.len()) {
             (Some(oracle), _) => oracle.to_string(),
             (None, 0) => "NOT FOUND".into(),
             (None, _) => "NOT FOUND, but others objected".into(),
@@ -180,17 +180,23 @@ pub fn hunt_table(all: &[Found]) -> String {
             grouped(f.infected),
             detected,
             f.seeds.to_string(),
-            format!("{:.1}", f.cpu_ms as f64 / 1_000.0),
-            format!("{:.1}", f.wall_ms as f64 / 1_000.0),
+            format!("{:.1}", f.cpu_s),
+            format!("{:.1}", f.wall_s),
             f.handle.clone().unwrap_or_else(|| "-".into()),
             expected.join(" or "),
         ]);
     }
     let mut text = align(&rows, &[3, 7, 8]);
-    for f in all.iter().filter(|f| f.detected.is_none()) {
+    for f in all.iter().filter(|f| f.detected_by.is_none()) {
         for (signature, count) in &f.others {
             writeln!(text, "  {}: {count} × {signature}", f.plant).expect("a string takes any text");
         }
+    }
+    let mut costs: Vec<f64> = all.iter().filter(|f| f.detected_by.is_some()).map(|f| f.cpu_s).collect();
+    costs.sort_by(f64::total_cmp);
+    if let (Some(median), Some(most)) = (costs.get(costs.len() / 2), costs.last()) {
+        writeln!(text, "{} of {} found; median {median:.1} CPU s, at most {most:.1}", costs.len(), all.len())
+            .expect("a string takes any text");
     }
     text
 }
@@ -254,15 +260,15 @@ mod tests {
             expected: vec![Oracle::Lost],
             reached: 12_000,
             infected: 7,
-            detected: Some(Oracle::Lost),
+            detected_by: Some(Oracle::Lost),
             handle: Some("x:3".into()),
             seeds: 4,
-            cpu_ms: 1_500,
-            wall_ms: 900,
+            cpu_s: 1.5,
+            wall_s: 0.9,
             ..Found::default()
         };
         let others = [("owner/no-owner/consumer/normal".to_string(), 2)].into();
-        let missed = Found { plant: "no-bug".into(), detected: None, handle: None, others, ..found.clone() };
+        let missed = Found { plant: "no-bug".into(), detected_by: None, handle: None, others, ..found.clone() };
         insta::assert_snapshot!(hunt_table(&[found, missed]));
     }
 }

@@ -1,36 +1,17 @@
 //! The names of marks and plants as they stand in the source of the core.
 //!
-//! Invariant: the catalogue is the source itself, so that a mark that was never reached cannot be forgotten.
+//! Invariant: the catalogue is the source itself (`build.rs` reads it), so that a mark that was never reached cannot be forgotten,
+//! also where the source is not at hand.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|x| x == "rs") {
-            into.push(path);
-        }
-    }
-}
+/// A macro and a name in a line.
+const NAMED: &str = include_str!(concat!(env!("OUT_DIR"), "/marks.txt"));
 
-/// The names in all calls of a macro (`sometimes`, `planted`, `buggify`) in the core, doc comments aside; none where the
-/// source is not at hand.
+/// The names in all calls of a macro (`sometimes`, `planted`, `buggify`) in the core, doc comments aside.
 pub fn named_in_source(mark: &str) -> BTreeSet<String> {
-    let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src"), &mut files);
-    let call = format!("{mark}!(");
-    let mut names = BTreeSet::new();
-    for file in files.iter().filter(|f| !f.ends_with("marks.rs")) {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| [l, "\n"]).collect();
-        let calls = code.split(&call).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"'));
-        names.extend(calls.filter_map(|rest| rest.split('"').next()).map(String::from));
-    }
-    names
+    let pairs = NAMED.lines().filter_map(|line| line.split_once(' '));
+    pairs.filter(|(of, _)| *of == mark).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn a_shrunk_tape_is_small_and_fails_in_the_same_way() {
     assert_eq!(json["signature_before"], json["signature_after"], "{json}");
     assert_eq!(signature(&[]), json["signature_before"]);
     let number = |name: &str| json[name].as_u64().unwrap_or_else(|| panic!("{name} in {json}"));
-    assert!(number("faults_after") <= 5 && number("operations_after") <= 10, "{json}");
+    assert!(number("faults_after") <= 5 && number("operations_after") <= 4, "{json}");
     assert!(number("operations_before") > 100 && json["cpu_s"].as_f64().unwrap() > 0.0, "{json}");
     assert_eq!(json["complete"], true, "{json}");
     for part in ["round", "faults", "operations", "what is left:", "cargo sim replay"] {
@@ -89,8 +89,8 @@ fn a_shrunk_tape_is_small_and_fails_in_the_same_way() {
 fn a_shrunk_tape_survives_a_change_that_draws_more_numbers() {
     let wanted = &small().json["signature_before"];
     let held = [1, 2, 3, 5, 8, 13, 21, 34].iter().filter(|n| signature(&["--extra-draws", &n.to_string()]) == *wanted);
-    assert!(held.count() >= 5, "of 8 changes at least 5 leave the failure as it is");
-    assert!(small().json["other_draws_same"].as_u64().unwrap() >= 5, "{}", small().json);
+    assert!(held.count() >= 6, "of 8 changes at least 6 leave the failure as it is");
+    assert!(small().json["other_draws_same"].as_u64().unwrap() >= 7, "{}", small().json);
 }
 
 #[test]

@@ -121,6 +121,12 @@ pub fn java_client(release: &str) -> Result<String, Missing> {
     Ok(format!("{}:{}/*", classes.display(), jars.display()))
 }
 
+/// A browser that runs without a screen.
+pub fn browser() -> Result<&'static str, Missing> {
+    let known = ["chromium", "chromium-browser", "google-chrome"];
+    known.into_iter().find(|program| present(program, "--version").is_ok()).ok_or(Missing("chromium".into()))
+}
+
 /// The Go client program.
 pub fn go_client() -> Result<PathBuf, Missing> {
     present("go", "version")?;

@@ -1,8 +1,11 @@
 //! `hunt`: known bugs, switched on one by one, looked for by the ordinary scenarios.
 //!
-//! Invariant: a plant counts as found only when the oracle that is meant for it objects.
+//! Invariant: a plant counts as found only when the oracle that is meant for it objects, and an oracle that objects to a control
+//! (oddities that are promised) has raised a false alarm.
 
 use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use seedmq_reports::{Found, RunRecord, Verdict, hunt_table};
@@ -10,9 +13,14 @@ use seedmq_sim::generate::generate;
 use seedmq_sim::options::RunOptions;
 use seedmq_sim::plants::{self, PLANTS, Plant};
 use seedmq_sim::scenario::{self, Scenario};
+use seedmq_sim::tape::Tape;
 
 use super::pool::{Deadline, Runner, Where, spread};
+use super::run::write_tape;
 use super::{Exit, HuntArgs, refuse, say};
+
+/// Seeds of each control beside `--all`.
+const CONTROLS: u64 = 10;
 
 /// The command.
 pub fn hunt(args: &HuntArgs) -> Exit {
@@ -29,7 +37,7 @@ pub fn hunt(args: &HuntArgs) -> Exit {
         if runner.stopped() {
             break;
         }
-        match one(&runner, plant, Deadline::after(Some(args.time))) {
+        match one(&runner, plant, Deadline::after(Some(args.time)), &args.report) {
             Ok(found) => all.push(found),
             Err(why) => return refuse(why),
         }
@@ -41,50 +49,89 @@ pub fn hunt(args: &HuntArgs) -> Exit {
             return refuse(format!("{}: {error}", path.display()));
         }
     }
-    if all.iter().all(|f| f.detected.is_some()) && !runner.stopped() { Exit::Green } else { Exit::Broken }
+    let alarms = match controls(&runner, args.controls.unwrap_or(if args.all { CONTROLS } else { 0 }), &args.report) {
+        Ok(alarms) => alarms,
+        Err(why) => return refuse(why),
+    };
+    let found = all.iter().all(|f| f.detected_by.is_some());
+    if found && alarms == 0 && !runner.stopped() { Exit::Green } else { Exit::Broken }
 }
 
 /// Looks for one plant, seed by seed, through all of its scenarios.
-fn one(runner: &Runner, plant: &Plant, deadline: Deadline) -> Result<Found, String> {
+fn one(runner: &Runner, plant: &Plant, deadline: Deadline, report: &Path) -> Result<Found, String> {
     let scenarios: Result<Vec<Scenario>, _> = plant.scenarios.iter().map(|name| scenario::find(name)).collect();
     let scenarios = scenarios.map_err(|e| e.to_string())?;
     let begun = Instant::now();
     let mut found = Found { plant: plant.name.into(), expected: plant.oracles.to_vec(), ..Found::default() };
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     let with = [plant.name.to_string()];
     let tasks = (0..u64::MAX).flat_map(|seed| scenarios.iter().map(move |s| (s, seed)));
-    let go_on = || !over.load(std::sync::atomic::Ordering::Relaxed) && !deadline.passed() && !runner.stopped();
-    let work = |(scenario, seed): (&Scenario, u64)| {
-        runner.run(&generate(scenario, seed, &with), &RunOptions::default(), Where::Here)
-    };
-    spread(runner.jobs, tasks, go_on, work, |record| {
-        note(&mut found, &record);
-        if found.detected.is_some() {
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let go_on = || !over.load(Ordering::Relaxed) && !deadline.passed() && !runner.stopped();
+    let work = |(scenario, seed): (&Scenario, u64)| run(runner, generate(scenario, seed, &with));
+    let mut unwritten = None;
+    spread(runner.jobs, tasks, go_on, work, |(tape, record)| {
+        if found.detected_by.is_none() && note(&mut found, &record) {
+            over.store(true, Ordering::Relaxed);
+            match write_tape(report, &tape, &record.history) {
+                Ok(path) => found.tape = Some(path.display().to_string()),
+                Err(error) => unwritten = Some(format!("{}: {error}", report.display())),
+            }
         }
     });
-    found.wall_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(found)
+    found.wall_s = begun.elapsed().as_secs_f64();
+    unwritten.map_or(Ok(found), Err)
 }
 
-fn note(found: &mut Found, record: &RunRecord) {
+fn run(runner: &Runner, tape: Tape) -> (Tape, RunRecord) {
+    let record = runner.run(&tape, &RunOptions::default(), Where::Here);
+    (tape, record)
+}
+
+/// Counts a run; whether it shows the plant.
+fn note(found: &mut Found, record: &RunRecord) -> bool {
     found.seeds += 1;
-    found.cpu_ms += record.cpu_ms;
+    found.cpu_s += record.cpu_ms as f64 / 1_000.0;
     if let Some(trace) = record.plants.get(&found.plant) {
         found.reached += trace.reached;
         found.infected += trace.infected;
     }
-    let hit = record.violations.iter().find(|v| found.expected.contains(&v.oracle));
-    match hit {
-        Some(violation) if found.detected.is_none() => {
-            found.detected = Some(violation.oracle);
-            found.signature = Some(violation.signature());
-            found.handle = Some(record.handle());
-        }
-        None if record.verdict != Verdict::Green => {
+    let Some(violation) = record.violations.iter().find(|v| found.expected.contains(&v.oracle)) else {
+        if record.verdict != Verdict::Green {
             let what = record.signature.clone().unwrap_or_else(|| record.verdict.to_string());
             *found.others.entry(what).or_default() += 1;
         }
-        _ => {}
+        return false;
+    };
+    found.detected_by = Some(violation.oracle);
+    found.signature = Some(violation.signature());
+    found.handle = Some(record.handle());
+    true
+}
+
+/// Runs so many seeds of each control with no bug switched on, and says how many are not green.
+fn controls(runner: &Runner, seeds: u64, report: &Path) -> Result<u64, String> {
+    let files = scenario::files(&scenario::directory().join("controls"));
+    let controls: Result<Vec<Scenario>, _> = files.iter().map(|file| Scenario::load(file)).collect();
+    let mut alarms = 0;
+    for control in controls.map_err(|e| e.to_string())?.iter().filter(|_| seeds > 0) {
+        let (mut green, mut flagged) = (0, Vec::new());
+        let work = |seed| run(runner, generate(control, seed, &[]));
+        spread(
+            runner.jobs,
+            0..seeds,
+            || !runner.stopped(),
+            work,
+            |(tape, record)| match record.verdict {
+                Verdict::Green => green += 1,
+                verdict => {
+                    let tape = write_tape(report, &tape, &record.history);
+                    let tape = tape.map_or_else(|error| error.to_string(), |path| path.display().to_string());
+                    flagged.push(format!("  {verdict} {}  {tape}\n", record.signature.unwrap_or_default()));
+                }
+            },
+        );
+        say(&format!("{}: {green} of {} green\n{}", control.name, green + flagged.len() as u64, flagged.concat()));
+        alarms += flagged.len() as u64;
     }
+    Ok(alarms)
 }

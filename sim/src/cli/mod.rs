@@ -4,14 +4,17 @@
 
 mod campaign;
 mod check;
+mod collect;
 mod diff;
 mod explain;
 mod hunt;
 mod list;
 mod log;
+mod merge;
 mod pool;
 mod replay;
 mod run;
+mod shard;
 mod shrink;
 mod source;
 mod step;
@@ -65,7 +68,7 @@ impl Exit {
 
 /// Runs seeded failure scenarios of SeedMQ in a simulated world.
 ///
-/// Without a command: the standard campaign, all scenarios with a fixed set of seeds, and a report in target/sim-report/index.html.
+/// Without a command: the standard campaign, which is `run all bugs --seeds 0..40 --time 4m`, and a report in target/sim-report/index.html.
 /// Exit status: 0 green, 1 an invariant broke, 2 wrong usage or a bad file, 3 non-determinism, 4 a worker died or hung.
 #[derive(Debug, Parser)]
 #[command(name = "sim", version)]
@@ -76,8 +79,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the seeds of one scenario, or the tapes in scenarios/bugs.
+    /// Runs seeds of scenarios, and the tapes in scenarios/bugs.
     Run(RunArgs),
+    /// Puts the shards of one campaign together: one table, one report, one verdict.
+    ///
+    /// Exit status as of `run`; 1 too when a shard is missing or was interrupted, 2 when the shards are not of one campaign.
+    Merge(merge::MergeArgs),
     /// Runs one seed or tape again and shows what happened.
     Replay(replay::ReplayArgs),
     /// Makes a failing tape small: fewer faults, nodes, operations, simpler values, and the same signature.
@@ -92,6 +99,8 @@ enum Command {
     /// Tells a run in words: the faults that took effect, what proves the violation, a timeline.
     Explain(explain::ExplainArgs),
     /// Switches a known bug on and looks for a seed whose oracle finds it.
+    ///
+    /// Exit status: 0 every bug was found by an oracle that is meant for it and no control was flagged, 1 otherwise, 2 wrong usage.
     Hunt(HuntArgs),
     /// Lists scenarios, plants and marks.
     List,
@@ -146,21 +155,29 @@ struct WorkArgs {
 
 #[derive(Clone, Debug, Args)]
 struct RunArgs {
-    /// Name of a scenario (see `list`), path of a .toml file, or `bugs`: every tape in scenarios/bugs.
-    scenario: String,
-    /// Seeds to run, A..B half-open.
+    /// Names of scenarios (see `list`), paths of .toml files, `all` scenarios, `bugs`: every tape in scenarios/bugs.
+    #[arg(required = true)]
+    scenarios: Vec<String>,
+    /// Seeds to run of each scenario, A..B half-open.
     #[arg(long, value_parser = seeds)]
     seeds: Option<Seeds>,
     /// Start no new seed after this time. Without --seeds, seeds go on from 0 until then.
     #[arg(long, value_parser = duration)]
     time: Option<Duration>,
+    /// Go on with further seeds until every mark was reached or the time is up (10m unless --time says otherwise). A mark
+    /// that was not reached then makes the campaign red.
+    #[arg(long, conflicts_with_all = ["seeds", "shard"])]
+    until_marks: bool,
+    /// Only part I of N of the campaign, counted from 0, as in 3/64; see `merge`.
+    #[arg(long, value_parser = shard::parse, value_name = "I/N", requires = "seeds")]
+    shard: Option<shard::Shard>,
     /// Write the list of run records here; also when red or interrupted.
     #[arg(long)]
     json: Option<PathBuf>,
     /// Write a JUnit file here.
     #[arg(long)]
     junit: Option<PathBuf>,
-    /// Where the report goes.
+    /// Where the report goes, with the tapes of what failed and the records of all runs (`runs.jsonl`, which `merge` reads).
     #[arg(long, default_value = "target/sim-report")]
     report: PathBuf,
     /// Switch a known bug on (see `list`).
@@ -184,9 +201,15 @@ struct HuntArgs {
     /// Give a plant up after this time.
     #[arg(long, value_parser = duration, default_value = "60s")]
     time: Duration,
+    /// Run so many seeds of each control too, with no bug switched on; one that is not green is a false alarm. 10 with --all.
+    #[arg(long)]
+    controls: Option<u64>,
     /// Write the findings here.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Where the tapes of what was found go.
+    #[arg(long, default_value = "target/sim-report")]
+    report: PathBuf,
     #[command(flatten)]
     work: WorkArgs,
 }
@@ -205,6 +228,7 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Some(Command::Check(args)) => check::check(&args),
         Some(Command::List) => list::list(),
+        Some(Command::Merge(args)) => merge::merge(&args),
         _ if cfg!(not(madsim)) => without_madsim(),
         None => campaign::standard(),
         Some(Command::Run(args)) => run::run(&args),

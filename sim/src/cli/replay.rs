@@ -12,9 +12,11 @@ use seedmq_reports::{RunRecord, Verdict};
 use seedmq_sim::options::RunOptions;
 use seedmq_sim::tape::Tape;
 
+use super::collect::{Collector, Outputs};
 use super::log::{self, Scratch};
 use super::pool::{Runner, Where};
-use super::run::{Collector, write_tape};
+use super::run::write_tape;
+use super::shard::Done;
 use super::step::step;
 use super::{Exit, WorkArgs, duration, refuse, say, source};
 
@@ -89,9 +91,9 @@ pub fn replay(args: &ReplayArgs) -> Exit {
         say(&inside(node, &record.state));
     }
     keep(args, &tape, &mut record);
-    let mut collector = Collector::new(None);
-    collector.campaign.records.push(record);
-    collector.report(&args.report, None)
+    let mut collector = Collector::new();
+    collector.add(Done { record, planned: Vec::new(), at_ms: 0 });
+    collector.report(&Outputs { report: &args.report, json: None, junit: None })
 }
 
 /// What was asked for, as far as it can be done.

@@ -1,52 +1,54 @@
-//! `run`: the seeds of one scenario.
+//! `run`: seeds of scenarios, and kept tapes.
 //!
 //! Invariant: a red seed leaves its tape, its history and a picture behind, whatever happens to the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use seedmq_reports::{Campaign, RunRecord, Verdict};
+use seedmq_reports::{RunRecord, Verdict};
 use seedmq_sim::generate::generate;
-use seedmq_sim::marks;
 use seedmq_sim::options::RunOptions;
 use seedmq_sim::scenario::{self, Scenario};
 use seedmq_sim::tape::Tape;
 
+use super::collect::{Collector, Outputs};
 use super::pool::{Deadline, Runner, Where, spread};
+use super::shard::{Header, Shard};
 use super::{Exit, RunArgs, Seeds, refuse, say, source, twice};
 
 /// Seeds when neither seeds nor a time are given.
 const SEEDS: Seeds = Seeds { from: 0, to: 100 };
-/// In so many tapes a fault must be planned before its absence is held against the scenario.
-const PLANNED_ENOUGH: u64 = 5;
+/// How long to go on until every mark was reached.
+const MARKS_TIME: Duration = Duration::from_secs(600);
 
 /// What every seed of a campaign needs.
-pub struct Plan {
+struct Plan {
     /// Starts workers.
-    pub runner: Runner,
+    runner: Runner,
     /// Plants that are on.
-    pub plants: Vec<String>,
+    plants: Vec<String>,
     /// Each n-th seed is run twice.
-    pub twice_every: u64,
+    twice_every: u64,
     /// Where tapes go.
-    pub report: PathBuf,
+    report: PathBuf,
 }
 
 /// One run to do.
-pub struct Task<'a> {
+struct Task<'a> {
     /// Where its tape comes from.
-    pub from: From<'a>,
+    from: From<'a>,
     /// Its number, for the double run: the seed, or the place in the list of kept tapes.
-    pub number: u64,
+    number: u64,
     /// Whether to draw it even when it is green.
-    pub draw: bool,
+    draw: bool,
 }
 
 /// Where the tape of a task comes from.
-pub enum From<'a> {
+enum From<'a> {
     /// A scenario, by the task's number.
     Seed(&'a Scenario),
     /// A kept one.
@@ -54,28 +56,19 @@ pub enum From<'a> {
 }
 
 /// A tape in `scenarios/bugs`: a failure whose cause was fixed.
-pub struct Kept {
+struct Kept {
     path: PathBuf,
     tape: Tape,
 }
 
-/// The row of the kept tapes in every report.
+/// The row of the kept tapes in every report, and their name on the command line.
 pub const BUGS: &str = "bugs";
+/// All scenarios.
+const ALL: &str = "all";
 
 /// Every kept tape; an error names file, line and column.
-pub fn kept() -> Result<Vec<Kept>, String> {
+fn kept() -> Result<Vec<Kept>, String> {
     source::bugs().into_iter().map(|path| source::read(&path).map(|tape| Kept { path, tape })).collect()
-}
-
-/// Tasks for kept tapes.
-pub fn keepers(all: &[Kept]) -> impl Iterator<Item = Task<'_>> + Send {
-    (0..).zip(all).map(|(number, kept)| Task { from: From::Kept(kept), number, draw: number == 0 })
-}
-
-/// One run done: its record, and the kinds of faults that its tape had planned.
-pub struct Done {
-    record: RunRecord,
-    planned: BTreeSet<&'static str>,
 }
 
 impl Kept {
@@ -92,7 +85,7 @@ impl Kept {
 
 impl Plan {
     /// Runs one seed, twice if it is its turn, and once more with a picture when it is red.
-    pub fn one(&self, task: &Task<'_>) -> Done {
+    fn one(&self, task: &Task<'_>) -> (RunRecord, BTreeSet<&'static str>) {
         let tape = match task.from {
             From::Seed(scenario) => generate(scenario, task.number, &self.plants),
             From::Kept(kept) => {
@@ -113,12 +106,12 @@ impl Plan {
             self.keep(&tape, &mut record);
         }
         if record.verdict == Verdict::Green {
-            record.history = Vec::new();
+            (record.history, record.ends) = Default::default();
         }
         if let From::Kept(kept) = task.from {
             kept.label(&mut record);
         }
-        Done { record, planned: tape.actions.iter().filter_map(|a| a.what.fault()).collect() }
+        (record, tape.actions.iter().filter_map(|a| a.what.fault()).collect())
     }
 
     /// Keeps what is needed to look at a red run later.
@@ -150,85 +143,6 @@ pub fn write_tape(report: &Path, tape: &Tape, history: &[String]) -> std::io::Re
     Ok(path)
 }
 
-/// Everything that a campaign collects while it runs.
-pub struct Collector {
-    /// The campaign so far.
-    pub campaign: Campaign,
-    planned: BTreeMap<(String, &'static str), u64>,
-    json: Option<PathBuf>,
-    begun: Instant,
-    written: Instant,
-}
-
-impl Collector {
-    /// Nothing yet.
-    pub fn new(json: Option<PathBuf>) -> Collector {
-        let now = Instant::now();
-        Collector { campaign: Campaign::default(), planned: BTreeMap::new(), json, begun: now, written: now }
-    }
-
-    /// Takes one run.
-    pub fn take(&mut self, done: Done) {
-        for kind in done.planned {
-            *self.planned.entry((done.record.scenario.clone(), kind)).or_default() += 1;
-        }
-        self.campaign.records.push(done.record);
-        if self.written.elapsed().as_millis() > 1_000 {
-            self.save();
-            self.written = Instant::now();
-        }
-    }
-
-    /// Writes the list of records, so that an interrupted campaign leaves it too.
-    fn save(&self) {
-        if let Some(Err(error)) =
-            self.json.as_ref().map(|path| fs::write(path, seedmq_reports::json(&self.campaign.records)))
-        {
-            eprintln!("sim: the list of records could not be written: {error}");
-        }
-    }
-
-    /// Completes the campaign: order, marks that were never reached, faults that never took effect.
-    pub fn complete(&mut self, scenarios: &[Scenario]) {
-        let campaign = &mut self.campaign;
-        campaign.wall_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        campaign.scenarios = scenarios.iter().map(|s| (s.name.clone(), s.about.clone())).collect();
-        let rank = |name: &str| scenarios.iter().position(|s| s.name == name);
-        campaign.records.sort_by_key(|r| (rank(&r.scenario).unwrap_or(usize::MAX), r.seed));
-        if campaign.records.iter().any(|r| r.scenario == BUGS) {
-            campaign.scenarios.push((BUGS.into(), "Failures whose cause was fixed: every tape stays green.".into()));
-        }
-        let reached: BTreeSet<&String> = campaign.records.iter().flat_map(|r| r.marks.keys()).collect();
-        campaign.unreached = marks::named_in_source("sometimes").into_iter().filter(|m| !reached.contains(m)).collect();
-        for ((scenario, kind), planned) in &self.planned {
-            let mut records = campaign.records.iter().filter(|r| r.scenario == *scenario);
-            if *planned >= PLANNED_ENOUGH && scenario != BUGS && !records.any(|r| r.faults.contains_key(*kind)) {
-                campaign
-                    .complaints
-                    .push(format!("{scenario}: \"{kind}\" was planned in {planned} runs and never took effect"));
-            }
-        }
-    }
-
-    /// Writes every report and prints the table and the failures.
-    pub fn report(&self, report: &Path, junit: Option<&Path>) -> Exit {
-        self.save();
-        let page = report.join("index.html");
-        let written = fs::create_dir_all(report).and_then(|()| fs::write(&page, seedmq_reports::html(&self.campaign)));
-        let junit = junit.map(|path| fs::write(path, seedmq_reports::junit(&self.campaign)));
-        say(&seedmq_reports::table(&self.campaign));
-        match (written, junit) {
-            (Err(error), _) | (_, Some(Err(error))) => eprintln!("sim: a report could not be written: {error}"),
-            _ => say(&format!("report: {}\n", page.display())),
-        }
-        let verdicts = self.campaign.records.iter().map(|r| r.verdict);
-        match Exit::gravest(verdicts) {
-            Exit::Green | Exit::WorkerLost if !self.campaign.complaints.is_empty() => Exit::Broken,
-            exit => exit,
-        }
-    }
-}
-
 /// A progress bar on a terminal; nothing elsewhere.
 pub fn progress(total: Option<u64>) -> ProgressBar {
     let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
@@ -236,87 +150,129 @@ pub fn progress(total: Option<u64>) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Runs tasks and collects them.
-pub fn perform<'a>(
+/// What was asked for.
+struct Chosen {
+    scenarios: Vec<Scenario>,
+    bugs: Vec<Kept>,
+}
+
+/// Finds scenarios and kept tapes by what a person wrote.
+fn chosen(names: &[String]) -> Result<Chosen, String> {
+    let mut chosen = Chosen { scenarios: Vec::new(), bugs: Vec::new() };
+    for name in names {
+        let found = match name.as_str() {
+            BUGS => {
+                chosen.bugs = kept()?;
+                continue;
+            }
+            ALL => scenario::files(&scenario::directory()).iter().map(|f| Scenario::load(f)).collect(),
+            name => scenario::find(name).map(|one| vec![one]),
+        };
+        for one in found.map_err(|e| e.to_string())? {
+            if chosen.scenarios.iter().all(|other| other.name != one.name) {
+                chosen.scenarios.push(one);
+            }
+        }
+    }
+    if chosen.scenarios.is_empty() && chosen.bugs.is_empty() {
+        return Err(format!("scenarios or tapes are expected in {}, there are none", scenario::directory().display()));
+    }
+    Ok(chosen)
+}
+
+/// Every run of a campaign: kept tapes first, then seed by seed all scenarios.
+fn tasks(chosen: &Chosen, seeds: Seeds, shard: Shard) -> impl Iterator<Item = Task<'_>> + Send {
+    let kept = (0..).zip(&chosen.bugs).map(|(number, kept)| Task { from: From::Kept(kept), number, draw: number == 0 });
+    let kept = kept.filter(move |task| shard.has(0, task.number));
+    let of = move |seed: u64| {
+        let mine = (0..).zip(&chosen.scenarios).filter(move |(row, _)| shard.has(*row, seed));
+        let draw = seed - seeds.from < shard.of;
+        mine.map(move |(_, scenario)| Task { from: From::Seed(scenario), number: seed, draw })
+    };
+    kept.chain((seeds.from..seeds.to).flat_map(of))
+}
+
+/// The command.
+pub fn run(args: &RunArgs) -> Exit {
+    let chosen = match source::known_plants(&args.plant).and_then(|()| chosen(&args.scenarios)) {
+        Ok(chosen) => chosen,
+        Err(why) => return refuse(why),
+    };
+    if chosen.scenarios.is_empty() && args.seeds.is_some() {
+        return refuse("the tapes in scenarios/bugs have no range of seeds; leave --seeds away");
+    }
+    let seeds = match args.seeds {
+        Some(seeds) => seeds,
+        None if args.time.is_none() && !args.until_marks => SEEDS,
+        None => Seeds { from: 0, to: u64::MAX },
+    };
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let endless = seeds.to == u64::MAX && !chosen.scenarios.is_empty();
+    let total = (!endless).then(|| tasks(&chosen, seeds, shard).count() as u64);
+    let about = chosen.scenarios.iter().map(|s| (s.name.clone(), s.about.clone())).collect();
+    let mut header = Header::new(shard, about);
+    (header.seeds, header.planned) = ((seeds.from, (!endless).then_some(seeds.to)), total);
+    header.plants.clone_from(&args.plant);
+    let outputs = Outputs { report: &args.report, json: args.json.as_deref(), junit: args.junit.as_deref() };
+    let mut collector = match Collector::begin(&header, &outputs) {
+        Ok(collector) => collector,
+        Err(why) => return refuse(why),
+    };
+    let (runner, time) = (Runner::new(&args.work), args.time.or(args.until_marks.then_some(MARKS_TIME)));
+    if total.is_some_and(|n| n > 1) {
+        let (rows, processes) = (chosen.scenarios.len(), runner.jobs);
+        say(&format!(
+            "{} runs of {rows} scenarios and {} kept tapes on {processes} processes\n",
+            total.unwrap_or(0),
+            chosen.bugs.len()
+        ));
+    }
+    let (plants, report) = (args.plant.clone(), args.report.clone());
+    let plan = Plan { runner, plants, twice_every: args.twice_every, report };
+    perform(&plan, Deadline::after(time), tasks(&chosen, seeds, shard), total, args.until_marks, &mut collector);
+    collector.complete(args.until_marks);
+    collector.report(&outputs)
+}
+
+/// Runs tasks and collects them; until every mark was reached, if that is what is wanted.
+fn perform<'a>(
     plan: &Plan,
     deadline: Deadline,
     tasks: impl Iterator<Item = Task<'a>> + Send,
     total: Option<u64>,
+    until_marks: bool,
     collector: &mut Collector,
 ) {
-    let (bar, mut red) = (progress(total), 0);
-    let go_on = || !plan.runner.stopped() && !deadline.passed();
+    let (bar, mut red, reached) = (progress(total), 0, AtomicBool::new(false));
+    let go_on = || !plan.runner.stopped() && !deadline.passed() && !reached.load(Ordering::Relaxed);
     spread(
         plan.runner.jobs,
         tasks,
         go_on,
         |task| plan.one(&task),
-        |done| {
+        |(record, planned)| {
             if plan.runner.stopped() {
                 return;
             }
-            if done.record.verdict != Verdict::Green {
+            if record.verdict != Verdict::Green {
                 red += 1;
                 bar.set_message(format!("{red} not green"));
             }
-            collector.take(done);
+            collector.take(record, planned);
             bar.inc(1);
+            if until_marks {
+                let missing = collector.unreached().len();
+                bar.set_message(format!("{red} not green, {missing} marks to reach"));
+                reached.store(missing == 0, Ordering::Relaxed);
+            }
         },
     );
+    let done = bar.position();
     bar.finish_and_clear();
+    let of = total.map_or(String::new(), |n| format!(" of {n}"));
     if plan.runner.stopped() {
-        eprintln!("sim: interrupted; the report covers what was done");
+        eprintln!("sim: interrupted after {done}{of} runs; the report covers these");
+    } else if total.is_some_and(|total| done < total) {
+        eprintln!("sim: the time was up after {done}{of} runs; the report covers these");
     }
-}
-
-/// The command.
-pub fn run(args: &RunArgs) -> Exit {
-    if let Err(why) = source::known_plants(&args.plant) {
-        return refuse(why);
-    }
-    if args.scenario == BUGS {
-        return bugs(args);
-    }
-    let scenario = match scenario::find(&args.scenario) {
-        Ok(scenario) => scenario,
-        Err(error) => return refuse(error),
-    };
-    let range = match (args.seeds, args.time) {
-        (Some(seeds), _) => seeds,
-        (None, None) => SEEDS,
-        (None, Some(_)) => Seeds { from: 0, to: u64::MAX },
-    };
-    let from = |seed| Task { from: From::Seed(&scenario), number: seed, draw: seed == range.from };
-    let total = (range.to < u64::MAX).then_some(range.to - range.from);
-    campaign(args, (range.from..range.to).map(from), total, std::slice::from_ref(&scenario))
-}
-
-/// The command for the kept tapes.
-fn bugs(args: &RunArgs) -> Exit {
-    if args.seeds.is_some() {
-        return refuse("the tapes in scenarios/bugs have no range of seeds; leave --seeds away");
-    }
-    match kept() {
-        Ok(all) if all.is_empty() => refuse("tapes are expected in scenarios/bugs, there are none"),
-        Ok(all) => campaign(args, keepers(&all), Some(all.len() as u64), &[]),
-        Err(why) => refuse(why),
-    }
-}
-
-fn campaign<'a>(
-    args: &RunArgs,
-    tasks: impl Iterator<Item = Task<'a>> + Send,
-    total: Option<u64>,
-    scenarios: &[Scenario],
-) -> Exit {
-    let plan = Plan {
-        runner: Runner::new(&args.work),
-        plants: args.plant.clone(),
-        twice_every: args.twice_every,
-        report: args.report.clone(),
-    };
-    let mut collector = Collector::new(args.json.clone());
-    perform(&plan, Deadline::after(args.time), tasks, total, &mut collector);
-    collector.complete(scenarios);
-    collector.report(&args.report, args.junit.as_deref())
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_core::broker::Broker;
+use seedmq_core::wire::route::QueueData;
+use seedmq_reports::EndState;
 
 use super::admin::Admin;
 use crate::world::HostId;
@@ -31,13 +33,45 @@ pub(crate) struct BrokerLook {
     /// Read queues of each topic.
     pub topics: BTreeMap<String, u32>,
     pub held: Vec<Held>,
+    /// The position up to which its log was appended to, and up to which it is durable.
+    pub log: (u64, u64),
 }
 
 /// The inside of any node.
 #[derive(Clone, Debug)]
 pub(crate) enum Look {
     Broker(Box<BrokerLook>),
+    /// By topic and broker: queues to read and to write.
+    NameServer(BTreeMap<(String, String), (i32, i32)>),
     Nothing,
+}
+
+impl Look {
+    fn end_state(&self, wanted: impl Fn(&str) -> bool) -> EndState {
+        let mut end = EndState::default();
+        match self {
+            Look::NameServer(routes) => {
+                for ((topic, broker), (read, write)) in routes.iter().filter(|((topic, _), _)| wanted(topic)) {
+                    let text = format!("{topic} at {broker}: {read} to read, {write} to write");
+                    end.routes.push(text);
+                }
+            }
+            Look::Broker(look) => {
+                let (appended, durable) = look.log;
+                end.watermarks.push(format!("log: appended to {appended}, durable to {durable}"));
+                let queues = look.queues.iter().filter(|((topic, _), _)| wanted(topic));
+                end.watermarks
+                    .extend(queues.map(|((topic, queue), (from, to))| format!("{topic}/{queue}: {from} to {to}")));
+                let committed = look.committed.iter();
+                let line = |((group, topic, queue), offset): (&(String, String, u32), &u64)| {
+                    format!("{group} of {topic}/{queue}: committed {offset}")
+                };
+                end.watermarks.extend(committed.map(line));
+            }
+            Look::Nothing => {}
+        }
+        end
+    }
 }
 
 /// A node that lets oracles look inside.
@@ -63,6 +97,15 @@ impl Inside for seedmq_core::consumer::PushConsumer {
     }
 }
 impl Inside for seedmq_core::namesrv::NameServer {
+    fn look(&self) -> Look {
+        let routes = self.table().topics().flat_map(|(topic, brokers)| {
+            let queues = |(broker, data): (&String, &QueueData)| {
+                ((topic.to_owned(), broker.clone()), (data.read_queue_nums, data.write_queue_nums))
+            };
+            brokers.iter().map(queues).collect::<Vec<_>>()
+        });
+        Look::NameServer(routes.collect())
+    }
     fn lines(&self, now_ns: u64) -> Vec<String> {
         super::inside::name_server(self, now_ns)
     }
@@ -80,6 +123,7 @@ impl Inside for Broker {
         });
         let topics =
             self.topics().configs().into_iter().map(|(name, config)| (name, config.read_queue_nums.max(0) as u32));
+        let marks = self.store().marks();
         let held = self.held_pulls().map(|held| Held {
             topic: held.pull.header.topic.clone(),
             queue: held.pull.queue_id,
@@ -93,6 +137,7 @@ impl Inside for Broker {
             committed: committed.collect(),
             topics: topics.collect(),
             held: held.collect(),
+            log: (marks.appended, marks.durable),
         }))
     }
 }
@@ -141,6 +186,10 @@ impl Looks {
             Taken { at_ns, look: Look::Broker(look), .. } => Some((*at_ns, look)),
             _ => None,
         }
+    }
+    /// The last copy of everything, for people; of topics only those that are wanted.
+    pub fn ends(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (HostId, EndState)> {
+        self.taken.iter().map(move |(host, taken)| (*host, taken.look.end_state(&wanted)))
     }
     /// How a broker is: a copy taken at `since_ns` or later, or since which it has not moved.
     pub fn broker_now(&self, host: HostId, since_ns: u64) -> Option<&BrokerLook> {

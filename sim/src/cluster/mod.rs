@@ -108,6 +108,8 @@ fn fill(record: &mut RunRecord, history: &mut History, scene: &Scene) {
         record.ready_ms = seen.ready_ns.map(|ns| (ns / 1000) as f64 / 1000.0);
         record.acted = std::mem::take(&mut seen.acted);
         record.state = std::mem::take(&mut seen.inside.lines);
+        let ends = std::mem::take(&mut seen.ends).into_iter();
+        record.ends = ends.map(|(host, end)| (scene.cast.name(host).to_owned(), end)).collect();
         record.timeline = seen.picture.take();
         history.records = std::mem::take(&mut seen.history);
         std::mem::take(&mut seen.violations).into_iter().for_each(|violation| record.object(violation));

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use seedmq_core::client::names::RETRY_PREFIX;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
@@ -137,6 +138,9 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
         settle::complain(scene);
     }
     scene.history(scene.cast.admin(), Op::End { drained: settled });
+    let topics = &scene.tape.header.config.topics;
+    let wanted = |topic: &str| topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX);
+    scene.seen(|seen| seen.ends = seen.looks.ends(wanted).collect());
     if settled {
         super::recovery::twice(scene).await;
     }

@@ -11,7 +11,7 @@ use madsim::task::NodeId;
 use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
 use seedmq_core::namesrv::NameServerCommand;
-use seedmq_reports::Violation;
+use seedmq_reports::{EndState, Violation};
 
 use super::admin::AdminCommand;
 use super::route::Route;
@@ -102,6 +102,8 @@ pub(crate) struct Seen {
     pub producers: BTreeMap<HostId, ProducerAgent>,
     pub consumers: BTreeMap<HostId, ConsumerAgent>,
     pub looks: Looks,
+    /// What nodes held when the cluster had settled.
+    pub ends: BTreeMap<HostId, EndState>,
     /// The node whose inside is wanted at the end.
     pub inside: Watched,
     /// When the cluster was ready, ns.

@@ -31,8 +31,8 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
         seen.calm = if why.is_none() { seen.calm + 1 } else { 0 };
         seen.unsettled = why;
         seen.looked_ns = now;
-        let brokers: Vec<HostId> = seen.ready.iter().copied().collect();
-        seen.looks.want(&brokers);
+        let serving: Vec<HostId> = seen.ready.iter().chain(seen.name_servers.keys()).copied().collect();
+        seen.looks.want(&serving);
     });
     scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
 }

@@ -522,6 +522,9 @@ impl Spec {
         for (name, values) in &self.cluster.properties {
             known_property(name, values.get_ref()).map_err(|what| (Some(values.span().start), what))?;
         }
+        if self.network.as_ref().is_some_and(|network| network.min_us.0 < 1) {
+            return Err((None, "[network] min-us is expected to be at least 1".into()));
+        }
         if self.workload.is_empty() {
             return Err((None, "at least one [[workload]] is expected".into()));
         }

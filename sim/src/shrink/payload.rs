@@ -38,7 +38,7 @@ const MORE_WHEN_ABSENT: [&str; 3] = ["down-ms", "to", "oneway"];
 /// Lists of nodes are shrunk with the nodes.
 const NODES: [&str; 4] = ["name-servers", "brokers", "producers", "consumers"];
 /// Numbers that end at one.
-const AT_LEAST_ONE: [&str; 3] = ["n", "batch", "queues"];
+const AT_LEAST_ONE: [&str; 5] = ["n", "batch", "queues", "min-us", "max-us"];
 /// Numbers whose size means nothing.
 const NAMES: [&str; 3] = ["code", "codes", "send-timeout-ms"];
 

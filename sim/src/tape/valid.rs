@@ -45,6 +45,13 @@ fn at_word(word: &str, what: String) -> Fault {
     Fault { what, field: "", word: Some(word.to_owned()) }
 }
 
+fn least(field: &'static str, name: &str, value: u64, min: u64) -> Checked {
+    if value >= min {
+        return Ok(());
+    }
+    Err(at_field(field, format!("\"{name}\" is expected to be at least {min}, found {value}")))
+}
+
 fn most<T: PartialOrd + std::fmt::Display>(field: &'static str, value: T, max: T) -> Checked {
     if value <= max {
         return Ok(());
@@ -67,6 +74,8 @@ pub(super) fn config(config: &Config) -> Checked {
     most("safety-ms", config.safety_ms, TIME_MS_MAX)?;
     most("converge-ms", config.converge_ms, TIME_MS_MAX)?;
     most("buggify-permille", config.buggify_permille, 1_000)?;
+    // Events of two hosts in one moment have no order.
+    least("network", "min-us", config.network.min_us, 1)?;
     latency("network", &config.network)?;
     latency("disk", &config.disk)?;
     brokers(config)?;

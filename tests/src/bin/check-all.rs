@@ -24,7 +24,7 @@ struct Arguments {
 
 /// Tests that drive real processes and wait for real time: their binaries run side by side, the longest first. With each,
 /// how many of its tests run at a time.
-const SIDE_BY_SIDE: [(&str, &str); 8] = [
+const SIDE_BY_SIDE: [(&str, &str); 9] = [
     ("timing", "5"),
     ("clients_java", "2"),
     ("mqadmin", "2"),
@@ -33,6 +33,7 @@ const SIDE_BY_SIDE: [(&str, &str); 8] = [
     ("clients_python", "2"),
     ("malformed", "2"),
     ("kill9", "2"),
+    ("report_browser", "1"),
 ];
 
 /// How many of those at a time, on two cores.
@@ -67,7 +68,7 @@ struct Step {
 
 fn steps() -> Vec<Step> {
     let cargo = |name, about, words: &[&[&'static str]]| Step { name, about, work: Work::Cargo(words.concat()) };
-    let everything: &[&str] = &["--workspace", "--exclude", "seedmq-tests", "--release"];
+    let everything: &[&str] = &["--workspace", "--exclude", "seedmq-tests", "--exclude", "seedmq-example", "--release"];
     let files: &[&str] = &[
         "-p",
         "seedmq-tests",
@@ -105,7 +106,7 @@ fn steps() -> Vec<Step> {
         ),
         Step {
             name: "real processes",
-            about: "Java, Go and Python clients, mqadmin, malformed input, kill -9, Java's store, real timing",
+            about: "Java, Go and Python clients, mqadmin, malformed input, kill -9, Java's store, real timing, the report in a browser",
             work: Work::RealProcesses,
         },
         cargo(
@@ -115,8 +116,8 @@ fn steps() -> Vec<Step> {
         ),
         Step {
             name: "snapshots",
-            about: "how members share queues in a run, as a text that changes only with the code",
-            work: Work::WithSimulator(vec!["test", "-p", "seedmq-tests", "--release", "--test", "scenario_snapshots"]),
+            about: "what a run comes to, as texts that change only with the code or the scenario: the example for other projects",
+            work: Work::WithSimulator(vec!["test", "-p", "seedmq-example", "--release"]),
         },
         Step {
             name: "campaign",
