@@ -86,6 +86,8 @@ fn a_file_that_is_not_in_memory_is_cold_and_can_be_fetched() {
     assert!(cold || !evicted || in_memory_only(dir.path()), "evicted pages were called hot");
     assert_eq!(block(slow.fetch(file, 4 << 20, 1000)).unwrap(), vec![5; 1000]);
     assert!(matches!(fast.read(file, 4 << 20, 1000).unwrap(), Read::Hot(_)), "a fetch warms the pages");
+    let elsewhere = fast.read(file, (7 << 20) - 500, 1000).unwrap();
+    assert!(!cold || matches!(elsewhere, Read::Cold), "what is known of one block was believed of another");
 }
 
 /// Whether the directory is on a file system that has no other place than memory.

@@ -14,6 +14,7 @@ use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
 
 use super::disk_error;
 use super::files::{OpenFile, SharedFiles};
+use super::resident::Residency;
 
 /// See the module.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl Disk for FastDisk {
         let mut files = self.files.borrow_mut();
         let open = files.opened(file)?;
         open.map = None;
+        open.residency = Residency::default();
         open.warm = 0..0;
         open.file.set_len(len).map_err(|error| disk_error(&error))?;
         open.len = len;
@@ -124,12 +126,16 @@ fn read_mapped(open: &mut OpenFile, at: u64, end: u64) -> Result<Read, DiskError
     let (from, to) = (index(at), index(end));
     let map = match open.map.take() {
         Some(map) if map.len() >= to => map,
-        _ => map_whole(&open.file).map_err(|error| disk_error(&error))?,
+        _ => {
+            open.residency = Residency::default();
+            map_whole(&open.file).map_err(|error| disk_error(&error))?
+        }
     };
     let known_warm = open.warm.start <= at && end <= open.warm.end;
     let bytes = map.slice(from..to.min(map.len()));
+    let in_memory = known_warm || open.residency.holds(&map, from..from + bytes.len());
     open.map = Some(map);
-    Ok(if known_warm || resident(&bytes) { Read::Hot(bytes) } else { Read::Cold })
+    Ok(if in_memory { Read::Hot(bytes) } else { Read::Cold })
 }
 
 fn index(at: u64) -> usize {
@@ -143,25 +149,4 @@ fn map_whole(file: &File) -> io::Result<Bytes> {
     // A mapping is private to this module and read-only.
     let map = unsafe { Mmap::map(file)? };
     Ok(Bytes::from_owner(map))
-}
-
-/// Whether all pages of a mapped slice are in memory. False when the kernel will not say.
-#[allow(unsafe_code)]
-fn resident(bytes: &[u8]) -> bool {
-    const PAGES: usize = 256;
-    let page = rustix::param::page_size();
-    let mut start = bytes.as_ptr() as usize / page * page;
-    let end = bytes.as_ptr() as usize + bytes.len();
-    let mut state = [0u8; PAGES];
-    while start < end {
-        let pages = (end - start).div_ceil(page).min(PAGES);
-        // SAFETY: `start` is page-aligned and the pages up to `end` belong to a live mapping; `state` holds `pages` bytes.
-        // `mincore` only looks at page tables and writes to `state`.
-        let answer = unsafe { libc::mincore(start as *mut libc::c_void, pages * page, state.as_mut_ptr()) };
-        if answer != 0 || state[..pages].iter().any(|page| page & 1 == 0) {
-            return false;
-        }
-        start += pages * page;
-    }
-    true
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seedmq_core::node::{DiskError, FileId, Open};
 
+use super::resident::Residency;
 use super::{StoreDir, disk_error};
 
 /// Bytes behind the last write that are taken to be in memory without asking.
@@ -53,6 +54,8 @@ pub(super) struct OpenFile {
     pub(super) len: u64,
     /// The file as it was when it was mapped, for files of the commit log.
     pub(super) map: Option<Bytes>,
+    /// What is known of the mapping's pages.
+    pub(super) residency: Residency,
     /// Written lately by this process.
     pub(super) warm: Range<u64>,
 }
@@ -137,7 +140,8 @@ impl Files {
         let id = self.id(path);
         self.close(id);
         self.make_room();
-        let open = OpenFile { file: Arc::new(file), len: meta.len(), map: None, warm: 0..0 };
+        let open =
+            OpenFile { file: Arc::new(file), len: meta.len(), map: None, residency: Residency::default(), warm: 0..0 };
         let entry = self.entry_mut(id);
         entry.open = Some(open);
         entry.used = true;

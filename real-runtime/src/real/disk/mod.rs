@@ -6,6 +6,7 @@
 mod fast;
 mod files;
 mod handover;
+mod resident;
 #[allow(missing_docs)]
 mod sync {
     pub(super) use std::sync::{Condvar, Mutex};
