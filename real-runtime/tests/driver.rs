@@ -230,8 +230,8 @@ impl seedmq::driver::Tap<Echo> for Order {
     }
 }
 
-#[test]
-fn a_tap_sees_every_batch_as_inputs_settle_outputs() {
+/// What a tap sees of a node that nobody answers, asked so often before it starts and then once more.
+fn order_of(limits: Limits, asked: usize) -> String {
     let order = Order::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
     runtime.block_on(async {
@@ -243,17 +243,31 @@ fn a_tap_sees_every_batch_as_inputs_settle_outputs() {
             listeners: vec![],
             tap: order.clone(),
             events: Box::new(move |event| sender.send(event).unwrap()),
-            limits: Limits::default(),
+            limits,
         };
-        let node = tokio::task::spawn_local(drive(Echo::default(), RealWorld::without_disk(), mailbox, setup));
         let ask = EchoCommand::Ask("127.0.0.1:1".into(), request(1, 1));
+        (0..asked).for_each(|_| handle.try_command(ask.clone()).unwrap());
+        let node = tokio::task::spawn_local(drive(Echo::default(), RealWorld::without_disk(), mailbox, setup));
         handle.command(ask).await.unwrap();
-        assert!(matches!(events.recv().await, Some(EchoEvent::Lost)));
+        for _ in 0..=asked {
+            assert!(matches!(events.recv().await, Some(EchoEvent::Lost)));
+        }
         handle.stop().await.unwrap();
         node.await.unwrap();
     });
-    let seen: String = order.0.borrow().iter().collect();
+    order.0.borrow().iter().collect()
+}
+
+#[test]
+fn a_tap_sees_every_batch_as_inputs_settle_outputs() {
+    let seen = order_of(Limits::default(), 0);
     assert!(["Ss.cso.fso.iso.", "Scso.fso.iso."].contains(&&*seen), "{seen}");
+}
+
+#[test]
+fn a_batch_ends_at_its_limit() {
+    let seen = order_of(Limits { batch: 3, ..Limits::default() }, 8);
+    assert!(seen.starts_with("Sccsoo.cccsooo.ccc"), "{seen}");
 }
 
 #[test]

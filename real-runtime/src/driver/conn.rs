@@ -25,8 +25,8 @@ use super::{Limits, Stream, World, encode, within};
 
 /// Smallest and largest read buffer of a connection; it follows the size of the reads.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
-/// Slices of one vectored write.
-const SLICES: usize = 64;
+/// Slices of one vectored write: the answers to a few pulls, whose records are slices of their own.
+const SLICES: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -332,12 +332,16 @@ impl Pen {
     }
 
     fn poll_write<S: AsyncWrite + Unpin>(&self, cx: &mut Context<'_>, writer: &mut S) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.slices.len().min(SLICES);
-        for (slice, bytes) in slices.iter_mut().zip(&self.slices) {
-            *slice = IoSlice::new(bytes);
-        }
-        let written = ready!(Pin::new(writer).poll_write_vectored(cx, &slices[..count]))?;
+        let written = if self.slices.len() == 1 {
+            ready!(Pin::new(writer).poll_write(cx, &self.slices[0]))?
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.slices.len().min(SLICES);
+            for (slice, bytes) in slices.iter_mut().zip(&self.slices) {
+                *slice = IoSlice::new(bytes);
+            }
+            ready!(Pin::new(writer).poll_write_vectored(cx, &slices[..count]))?
+        };
         Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) })
     }
 

@@ -155,8 +155,11 @@ pub struct Limits {
     pub unsent_high: usize,
     /// Unsent bytes above which a connection is closed.
     pub unsent_max: usize,
-    /// Inputs in one batch.
+    /// Inputs in one batch: about what one connection sends at once. Peers work on the answers to one batch while the next
+    /// is under way.
     pub batch: usize,
+    /// A batch ends, too, when so many bytes of answers are put.
+    pub batch_bytes: usize,
     /// Disk operations of one kind that run side by side, each on a file of its own; at least 2.
     pub lanes: usize,
 }
@@ -170,7 +173,8 @@ impl Default for Limits {
             connections: 20_000,
             unsent_high: 8 << 20,
             unsent_max: 512 << 20,
-            batch: 256,
+            batch: 64,
+            batch_bytes: 32 << 10,
             lanes: 2,
         }
     }

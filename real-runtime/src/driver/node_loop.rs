@@ -16,7 +16,7 @@ use super::alarm::Alarm;
 use super::conn::{self, Conn, Registry, Shared};
 use super::inbox::{Delivery, Mailbox};
 use super::lanes::Lanes;
-use super::{Limits, Listener, Net, Tap, World, within};
+use super::{Limits, Listener, Net, Tap, World, encode, within};
 
 /// What [`drive`] needs beside node and world.
 pub struct Setup<L, P, E> {
@@ -133,7 +133,7 @@ where
         first: Option<Delivery<N::Command>>,
         inbox: &mut mpsc::Receiver<Delivery<N::Command>>,
     ) -> usize {
-        let mut count = 0;
+        let (mut count, mut seen, mut bytes) = (0, 0, 0);
         let mut next = first.or_else(|| inbox.try_recv().ok());
         while let Some(delivery) = next {
             count += delivery.count();
@@ -143,7 +143,10 @@ where
                     frames.into_iter().for_each(|frame| self.step(now, Input::Frame { conn, frame }));
                 }
             }
-            next = if count < self.shared.limits.batch { inbox.try_recv().ok() } else { None };
+            bytes += self.outbox.0[seen..].iter().map(answer_cost).sum::<usize>();
+            seen = self.outbox.0.len();
+            let has_room = count < self.shared.limits.batch && bytes < self.shared.limits.batch_bytes;
+            next = if has_room { inbox.try_recv().ok() } else { None };
         }
         if self.node.wake_at().is_some_and(|at| at <= now.mono) {
             self.step(now, Input::Wake);
@@ -195,6 +198,10 @@ where
             self.world.sleep_until(self.world.now().mono + Duration::from_millis(5)).await;
         }
     }
+}
+
+fn answer_cost<E>(output: &Output<E>) -> usize {
+    if let Output::Send { frame, .. } = output { encode::cost(frame) } else { 0 }
 }
 
 /// When silent connections are looked for next.
