@@ -221,7 +221,7 @@ impl Broker {
         }
         let mut frame = caller.success();
         frame.fields = crate::wire::Fields::with_capacity(192);
-        frame.fields.push("msgId", ids::offset_msg_id(self.store_host, placed.physical));
+        frame.fields.push_str("msgId", &ids::offset_msg_id(self.store_host, placed.physical));
         self.push_placed(&mut frame, draft.queue_id, &placed, Some(unique));
         self.acknowledge(caller, frame, &placed, facts.wait, cx)
     }
@@ -255,8 +255,9 @@ impl Broker {
     }
 
     fn push_placed(&self, frame: &mut Frame, queue_id: i32, first: &Placed, unique: Option<&str>) {
-        frame.fields.push("queueId", queue_id);
-        frame.fields.push("queueOffset", first.queue_offset);
+        frame.fields.push_int("queueId", queue_id);
+        let offset = i64::try_from(first.queue_offset).expect("queue offsets are far below 2^63");
+        frame.fields.push_int("queueOffset", offset);
         if let Some(unique) = unique {
             frame.fields.push_str("transactionId", unique);
         }

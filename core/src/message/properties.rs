@@ -3,6 +3,8 @@
 //! Invariant: reading keeps exactly the pairs that Java's `MessageDecoder.string2messageProperties` keeps: pairs with an
 //! empty name or value are dropped, the last of two equal names counts, a missing `\x02` at the end is tolerated.
 
+use memchr::memchr;
+
 /// Between a name and its value.
 pub const NAME_END: char = '\u{1}';
 /// Behind a value.
@@ -41,8 +43,18 @@ pub mod names {
 
 /// The pairs in text order, an overwritten one included.
 pub fn iter(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let pairs = text.split(VALUE_END).filter_map(|pair| pair.split_once(NAME_END));
-    pairs.filter(|(name, value)| !name.is_empty() && !value.is_empty())
+    let mut rest = text;
+    let pairs = std::iter::from_fn(move || {
+        let end = memchr(VALUE_END as u8, rest.as_bytes()).unwrap_or(rest.len());
+        let pair = &rest[..end];
+        let is_over = rest.is_empty();
+        rest = rest.get(end + 1..).unwrap_or("");
+        (!is_over).then_some(pair)
+    });
+    pairs.filter_map(|pair| {
+        let at = memchr(NAME_END as u8, pair.as_bytes()).filter(|at| *at > 0 && at + 1 < pair.len())?;
+        Some((&pair[..at], &pair[at + 1..]))
+    })
 }
 
 /// The value of a name.

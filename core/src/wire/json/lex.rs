@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::JsonError;
+use super::{JsonError, scan};
 
 /// Objects and arrays inside one another; more is refused, so that hostile input cannot exhaust the stack.
 pub const DEPTH_MAX: u32 = 64;
@@ -27,6 +27,14 @@ impl<'a> Lexer<'a> {
     /// The next byte that is neither blank nor comment; stays in front of it.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
+        match self.text.as_bytes().get(self.at) {
+            Some(&byte) if byte > b' ' && byte != b'/' => Some(byte),
+            _ => self.peek_far(),
+        }
+    }
+
+    /// [`Lexer::peek`] where a blank, a comment or the end is next.
+    fn peek_far(&mut self) -> Option<u8> {
         loop {
             match self.text.as_bytes().get(self.at) {
                 Some(b' ' | b'\n' | b'\r' | b'\t' | 0x0c | 0x08) => self.at += 1,
@@ -186,8 +194,7 @@ impl<'a> Lexer<'a> {
     #[inline]
     fn run(&mut self, quote: u8) -> Result<&'a str, JsonError> {
         let begin = self.at;
-        let tail = &self.text.as_bytes()[begin..];
-        let Some(len) = tail.iter().position(|&b| b == quote || b == b'\\') else {
+        let Some(len) = scan::end_of_run(&self.text.as_bytes()[begin..], quote) else {
             return Err(self.error("a closing quote"));
         };
         self.at = begin + len;

@@ -7,6 +7,7 @@
 
 mod lex;
 mod read;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -83,7 +84,7 @@ where
 pub fn quote_into(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    while let Some(at) = scan::to_escape(rest.as_bytes()) {
         out.push_str(&rest[..at]);
         escape_into(rest.as_bytes()[at], out);
         rest = &rest[at + 1..];

@@ -1,0 +1,63 @@
+//! Looking for bytes in text, eight at a time: most strings of a header are too short for a library's search to pay.
+//!
+//! Invariant: the answer is that of a search byte by byte.
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Where the text of a string ends that was opened with `quote`: at the first such quote or backslash.
+#[inline]
+pub(super) fn end_of_run(text: &[u8], quote: u8) -> Option<usize> {
+    let (quotes, slashes) = (LOW * u64::from(quote), LOW * u64::from(b'\\'));
+    find(text, |word| zeros(word ^ quotes) | zeros(word ^ slashes), |byte| byte == quote || byte == b'\\')
+}
+
+/// The first byte that must be escaped in a double-quoted string.
+#[inline]
+pub(super) fn to_escape(text: &[u8]) -> Option<usize> {
+    const QUOTES: u64 = LOW * b'"' as u64;
+    const SLASHES: u64 = LOW * b'\\' as u64;
+    let hits = |word: u64| below(word, 0x20) | zeros(word ^ QUOTES) | zeros(word ^ SLASHES);
+    find(text, hits, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+}
+
+/// `hits` marks the top bits of the bytes that are looked for. Marks above the lowest one may be wrong.
+#[inline(always)]
+fn find(text: &[u8], hits: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> Option<usize> {
+    let (words, rest) = text.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let hits = hits(u64::from_le_bytes(*word));
+        if hits != 0 {
+            return Some(8 * n + (hits.trailing_zeros() / 8) as usize);
+        }
+    }
+    rest.iter().position(|byte| is_hit(*byte)).map(|at| text.len() - rest.len() + at)
+}
+
+/// Marks bytes that are zero.
+#[inline(always)]
+fn zeros(word: u64) -> u64 {
+    below(word, 1)
+}
+
+/// Marks bytes below `bound`, which is at most 128.
+#[inline(always)]
+fn below(word: u64, bound: u8) -> u64 {
+    word.wrapping_sub(LOW * u64::from(bound)) & !word & HIGH
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn eight_at_a_time_finds_what_one_at_a_time_finds(text in r#"[a-z"'\\\x00-\x21\x7f-\xff]{0,40}"#, quote in prop::sample::select(vec![b'"', b'\''])) {
+            let bytes = text.as_bytes();
+            prop_assert_eq!(end_of_run(bytes, quote), bytes.iter().position(|b| *b == quote || *b == b'\\'));
+            prop_assert_eq!(to_escape(bytes), bytes.iter().position(|b| *b < 0x20 || matches!(b, b'"' | b'\\')));
+        }
+    }
+}
