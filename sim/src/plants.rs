@@ -56,6 +56,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["slow-world", "swarm"],
     },
     Plant {
+        name: "full-hold-answers-at-once",
+        about: "a pull for which there is no room to wait is told of no message, and is there again at once",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["tight-limits"],
+    },
+    Plant {
         name: "ids-change-not-pushed",
         about: "the broker does not tell a group that a member went",
         oracles: &[Oracle::Owner],

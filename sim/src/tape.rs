@@ -21,6 +21,9 @@ pub use read::TapeError;
 /// The version of the tape format that this program writes and reads.
 pub const VERSION: u32 = 1;
 
+/// A link that carries less than this a second carries nothing within the time that a run has.
+pub const BYTES_PER_S_MIN: u64 = 100;
+
 /// A whole tape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tape {
@@ -380,6 +383,25 @@ pub enum What {
         /// For so long.
         for_ms: u64,
     },
+    /// Whatever nodes of one side send to the other passes with so many bytes a second, and back: one after the other, over all
+    /// connections between two nodes.
+    ThinLink {
+        /// One side.
+        a: Vec<String>,
+        /// The other side.
+        b: Vec<String>,
+        /// Bytes a second in each direction.
+        bytes_per_s: u64,
+        /// For so long.
+        for_ms: u64,
+    },
+    /// What one side writes to the other ends on every connection between them, while the other direction stays open.
+    HalfClose {
+        /// The side whose writing ends.
+        a: Vec<String>,
+        /// The other side.
+        b: Vec<String>,
+    },
     /// Every connection between the sides is reset.
     Reset {
         /// One side.
@@ -419,9 +441,11 @@ impl What {
                 names.push(client)
             }
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
-            What::Partition { a, b, .. } | What::SlowLink { a, b, .. } | What::Reset { a, b } => {
-                names.extend(a.iter().chain(b).map(String::as_str))
-            }
+            What::Partition { a, b, .. }
+            | What::SlowLink { a, b, .. }
+            | What::ThinLink { a, b, .. }
+            | What::HalfClose { a, b }
+            | What::Reset { a, b } => names.extend(a.iter().chain(b).map(String::as_str)),
             What::HeartbeatLoss { from, to, .. }
             | What::HeartbeatDelay { from, to, .. }
             | What::LostResponse { from, to, .. } => {
@@ -469,6 +493,8 @@ impl What {
             What::ClockDrift { .. } => "clock-drift",
             What::SlowCpu { .. } => "slow-cpu",
             What::SlowLink { .. } => "slow-link",
+            What::ThinLink { .. } => "thin-link",
+            What::HalfClose { .. } => "half-close",
             What::Reset { .. } => "reset",
             What::HeartbeatDelay { .. } => "heartbeat-delay",
             _ => return None,

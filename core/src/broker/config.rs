@@ -73,7 +73,7 @@ pub struct BrokerConfig {
     pub query_max: usize,
     /// `configBlackList`, split at `;`: properties that requests may not change.
     pub config_black_list: Vec<String>,
-    /// `heldPullsMax` (ours): pulls that may wait at once; beyond it they are answered at once.
+    /// `heldPullsMax` (ours): pulls that may wait at once; beyond it clients are told that the broker is busy.
     pub held_pulls_max: usize,
     /// `coldReadsMax` (ours): requests that may wait for the disk at once; beyond it they are told that the broker is busy.
     pub cold_reads_max: usize,

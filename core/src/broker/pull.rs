@@ -178,12 +178,20 @@ impl Broker {
         }
         let code = code_of(&got.status, pull.header.queue_offset);
         let may_wait = suspend == Suspend::Allowed && pull.header.sys_flag & FLAG_SUSPEND != 0;
-        if code == response::PULL_NOT_FOUND && may_wait && !pull.caller.oneway && !self.hold.is_full() {
-            self.hold_pull(pull, cx);
-            return Ok(Answer::Later);
-        }
-        if code == response::PULL_NOT_FOUND && may_wait {
+        if code == response::PULL_NOT_FOUND && may_wait && !pull.caller.oneway {
+            if !self.hold.is_full() {
+                self.hold_pull(pull, cx);
+                return Ok(Answer::Later);
+            }
             sometimes!("table of held pulls full");
+            // After "nothing found" a client asks again at once, for as long as there is no room; when the broker is busy it waits 3 s.
+            if !planted!("full-hold-answers-at-once") {
+                let max = self.config.held_pulls_max;
+                let text = format!(
+                    "[heldPullsMax={max}]broker busy, as many pulls wait for messages as may; raise heldPullsMax"
+                );
+                return Err(Fault::new(response::SYSTEM_BUSY, text));
+            }
         }
         Ok(self.answer_pull(&pull, code, got).into())
     }

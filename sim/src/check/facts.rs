@@ -17,6 +17,8 @@ const TROUBLES: [&str; 11] = [
     "heartbeat-delay",
     "slow-cpu",
     "slow-link",
+    "thin-link",
+    "half-close",
     "reset",
     "sync-error",
     "read-error",

@@ -43,6 +43,10 @@ impl ConsumerAgent {
     pub fn started(&mut self, handle: Handle<ConsumerCommand>) {
         self.handle = Some(handle);
     }
+    /// Its process ends in order: the calls whose handlers did not come to an end.
+    pub fn unfinished(&self) -> Vec<u64> {
+        self.running.values().flat_map(|running| running.calls.iter().copied()).collect()
+    }
     /// Its process is gone, and with it everything that was under way.
     pub fn died(&mut self) {
         self.handle = None;

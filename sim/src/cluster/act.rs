@@ -14,8 +14,9 @@ use seedmq_core::wire::topic::CreateTopicHeader;
 use super::admin::{AdminCommand, AdminEvent};
 use super::cast::Role;
 use super::scene::{Job, Scene};
+use crate::clients::ConsumerAgent;
 use crate::dice::{Dice, entity};
-use crate::history::Op;
+use crate::history::{Op, Phase};
 use crate::net::{Filter, FilterEffect};
 use crate::tape::{Action, What};
 use crate::world::{Death, HostId};
@@ -70,6 +71,19 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
             scene.fault("slow-link", host(&a[0]), &sides(a, b), None);
             begin(scene, index, *for_ms);
+        }
+        What::ThinLink { a, b, bytes_per_s, for_ms } => {
+            links(scene, a, b, false, |from, to| scene.world.thin_link(from, to, *bytes_per_s));
+            scene.fault("thin-link", host(&a[0]), &sides(a, b), None);
+            begin(scene, index, *for_ms);
+        }
+        What::HalfClose { a, b } => {
+            let mut closed = 0;
+            links(scene, a, b, true, |from, to| closed += scene.world.half_close(from, to));
+            if closed > 0 {
+                scene.fault("half-close", host(&a[0]), &sides(a, b), None);
+                scene.heal("heal", host(&a[0]), &sides(a, b));
+            }
         }
         What::Reset { a, b } => {
             let mut cut = 0;
@@ -171,6 +185,10 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
         What::SlowLink { a, b, extra_ms, .. } => {
             let by_us = -i64::try_from(extra_ms * 1_000).expect("a delay is far below an age");
             links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
+            scene.heal("heal", host(&a[0]), &sides(a, b));
+        }
+        What::ThinLink { a, b, bytes_per_s, .. } => {
+            links(scene, a, b, false, |from, to| scene.world.thicken_link(from, to, *bytes_per_s));
             scene.heal("heal", host(&a[0]), &sides(a, b));
         }
         What::SyncError { node, .. } | What::WriteError { node, .. } => {
@@ -356,8 +374,13 @@ fn restart(scene: &Scene, host: HostId, down_ms: u64) {
     }
 }
 
-/// A process ended in order.
+/// A process ended in order. Handlers that ran end with it.
 pub(super) fn exited(scene: &Scene, host: HostId) {
+    let unfinished = scene.seen(|seen| seen.consumers.get(&host).map(ConsumerAgent::unfinished).unwrap_or_default());
+    for call in unfinished {
+        let (group, topic, key, phase) = (String::new(), String::new(), String::new(), Phase::Info);
+        client_line(scene, host, Op::Deliver { phase, call, group, topic, queue: None, offset: None, key, attempt: 0 });
+    }
     let down = scene.seen(|seen| {
         seen.gone(host);
         seen.restarts.remove(&host)

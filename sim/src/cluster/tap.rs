@@ -10,6 +10,7 @@ use std::rc::Rc;
 use seedmq::driver::Tap;
 use seedmq_core::node::{ConnId, Input, Node, Now, Output};
 use seedmq_core::wire::Frame;
+use seedmq_reports::{Oracle, Violation};
 use serde::Serialize;
 
 use super::look::Inside;
@@ -29,19 +30,50 @@ pub(crate) struct RoleTap {
     peers: BTreeMap<ConnId, HostId>,
     /// Codes of requests that were not answered.
     asked: BTreeMap<(ConnId, i32), i32>,
+    /// The present second, and the frames that came in it.
+    came: (u64, u32),
 }
+
+/// So many frames in one virtual second are a storm: no scenario sends a tenth of it.
+const STORM: u32 = 3_000;
 
 impl RoleTap {
     pub fn new(scene: &Rc<Scene>, host: HostId) -> RoleTap {
         let life = scene.world.life(host);
         let frames = scene.seen(|seen| seen.triggers.frames || seen.picture.on);
-        RoleTap { scene: Rc::clone(scene), host, life, frames, peers: BTreeMap::new(), asked: BTreeMap::new() }
+        RoleTap {
+            scene: Rc::clone(scene),
+            host,
+            life,
+            frames,
+            peers: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            came: (0, 0),
+        }
     }
     fn alive(&self) -> bool {
         self.scene.world.life(self.host) == self.life
     }
     fn record(&self, kind: Kind, what: &(impl Serialize + Debug)) {
         self.scene.log.record(self.scene.now(), self.host, kind, what);
+    }
+    /// The oracle `bounds`: nobody asks again and again without a pause.
+    fn count(&mut self) {
+        let second = self.scene.now() / 1_000_000_000;
+        self.came = if self.came.0 == second { (second, self.came.1 + 1) } else { (second, 1) };
+        if self.came.1 == STORM {
+            let name = self.scene.cast.name(self.host);
+            self.scene.object(Violation {
+                oracle: Oracle::Bounds,
+                clause: "storm".to_owned(),
+                role: self.scene.cast.role(self.host).name().to_owned(),
+                topic_kind: "-".to_owned(),
+                text: format!("{name} was handed {STORM} frames within one second, which nobody's work explains"),
+                at_ms: self.scene.now_ms(),
+                lines: Vec::new(),
+                proof: vec![format!("{STORM} frames in second {second}")],
+            });
+        }
     }
     fn frame_in(&mut self, conn: ConnId, frame: &Frame) {
         if let Some(peer) = self.peers.get(&conn) {
@@ -82,6 +114,9 @@ where
             return;
         }
         self.record(Kind::Input, &(now, input));
+        if matches!(input, Input::Frame { .. }) {
+            self.count();
+        }
         if !self.frames {
             return;
         }

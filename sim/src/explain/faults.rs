@@ -21,7 +21,7 @@ pub(super) struct Spell {
 impl Spell {
     /// Whether it takes no time.
     pub fn is_moment(&self) -> bool {
-        matches!(self.kind.as_str(), "lost-response" | "clock-step" | "reset" | "bit-rot")
+        matches!(self.kind.as_str(), "lost-response" | "clock-step" | "reset" | "half-close" | "bit-rot")
     }
     /// Whether the process is not there.
     pub fn is_down(&self) -> bool {

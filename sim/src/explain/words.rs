@@ -114,6 +114,11 @@ fn what(what: &What) -> String {
             let (a, b) = (a.join(", "), b.join(", "));
             format!("what passes {a} ↔ {b} takes {} longer for {}", short(*extra_ms), short(*for_ms))
         }
+        What::ThinLink { a, b, bytes_per_s, for_ms } => {
+            let (a, b) = (a.join(", "), b.join(", "));
+            format!("between {a} and {b} pass {bytes_per_s} bytes a second for {}", short(*for_ms))
+        }
+        What::HalfClose { a, b } => format!("what {} write to {} ends", a.join(", "), b.join(", ")),
         What::Reset { a, b } => format!("connections {} ↔ {} are reset", a.join(", "), b.join(", ")),
         What::HeartbeatDelay { from, to, codes, extra_ms, for_ms } => {
             let (to, late) = (to.as_ref().map_or("everybody", String::as_str), short(*extra_ms));
@@ -214,6 +219,8 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "lost-response" => format!("a response is lost with its connection: {target}"),
         "heartbeat-delay" => format!("requests are late between {target}"),
         "slow-link" => format!("what passes between {} is slow", target.replace(" | ", " and ")),
+        "thin-link" => format!("little passes between {}", target.replace(" | ", " and ")),
+        "half-close" => format!("connections are closed in one direction: {}", target.replace(" | ", " to ")),
         "reset" => format!("connections between {} are reset", target.replace(" | ", " and ")),
         "sync-error" => format!("a sync of {target} fails"),
         "read-error" => format!("a read of {target} fails"),

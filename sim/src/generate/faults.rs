@@ -5,8 +5,8 @@
 
 use super::{choose, chosen, draw, draw_signed, moment};
 use crate::dice::{Dice, entity};
-use crate::scenario::{FaultKind, FaultSpec, Range, Spec};
-use crate::tape::{Action, Config, Trigger, What};
+use crate::scenario::{BETWEEN_SIDES, FaultKind, FaultSpec, Range, Spec};
+use crate::tape::{Action, BYTES_PER_S_MIN, Config, Trigger, What};
 
 /// Adds the faults that this seed has in play.
 pub fn faults(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<Action>) {
@@ -31,12 +31,8 @@ fn one(fault: &FaultSpec, dice: &mut Dice, config: &Config, end: u64) -> Vec<(Tr
     let sides = targets(fault.target.as_deref(), dice, config);
     let n = fault.on.map_or(0, |_| draw(dice, fault.n.unwrap_or(Range(1, 20))).max(1));
     let from = if fault.at_ms.is_some() { at } else { 0 };
-    let groups: Vec<&[String]> = if matches!(fault.kind, FaultKind::Partition | FaultKind::SlowLink | FaultKind::Reset)
-    {
-        vec![&sides]
-    } else {
-        sides.chunks(1).collect()
-    };
+    let groups: Vec<&[String]> =
+        if BETWEEN_SIDES.contains(&fault.kind) { vec![&sides] } else { sides.chunks(1).collect() };
     let mut all = Vec::new();
     for side in groups.into_iter().filter(|side| !side.is_empty()) {
         let when = match fault.on {
@@ -83,6 +79,11 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
             let extra_ms = length(fault.extra_ms);
             What::SlowLink { a: sides.to_vec(), b: other_side(fault, dice, config, sides)?, extra_ms, for_ms }
         }
+        FaultKind::ThinLink => {
+            let bytes_per_s = length(fault.bytes_per_s).max(BYTES_PER_S_MIN);
+            What::ThinLink { a: sides.to_vec(), b: other_side(fault, dice, config, sides)?, bytes_per_s, for_ms }
+        }
+        FaultKind::HalfClose => What::HalfClose { a: sides.to_vec(), b: other_side(fault, dice, config, sides)? },
         FaultKind::Reset => What::Reset { a: sides.to_vec(), b: other_side(fault, dice, config, sides)? },
         FaultKind::HeartbeatDelay => {
             let extra_ms = length(fault.extra_ms);

@@ -92,8 +92,12 @@ impl State {
     /// Sends a payload from `side` and makes sure that its arrival is on the agenda.
     pub fn send(&mut self, serial: ConnSerial, side: Side, payload: Payload) {
         let Some((link, _)) = self.link(serial, side) else { return };
-        let now = self.now();
+        let mut now = self.now();
         let conn = self.net.conns.get_mut(&serial).expect("its link was just found");
+        if let Payload::Data(bytes) = &payload {
+            let (from, to) = (conn.ends[side as usize].host, conn.ends[side.other() as usize].host);
+            now = self.net.links.carry(from, to, bytes.len(), now);
+        }
         conn.pipes[side as usize].send(payload, now, &link);
         self.arm(serial, side);
     }
@@ -279,6 +283,29 @@ impl State {
             self.net.conns.iter().filter(|(_, conn)| conn.joins(a, b)).map(|(s, _)| *s).collect();
         between.iter().for_each(|serial| self.sever(*serial));
         between.len()
+    }
+
+    /// What `from` writes to `to` ends on every connection between them, while the other direction stays open; how many. The process
+    /// there does not know until it writes.
+    pub fn half_close(&mut self, from: HostId, to: HostId) -> usize {
+        let sides = [Side::Dialler, Side::Acceptor];
+        let ends = self.net.conns.iter().flat_map(|(serial, conn)| sides.map(|side| (*serial, side, conn)));
+        let found = ends.filter(|(_, side, conn)| {
+            let (end, other) = (&conn.ends[*side as usize], &conn.ends[side.other() as usize]);
+            let open = end.open && end.broken.is_none() && !conn.pipes[*side as usize].shut;
+            open && (end.host, other.host) == (from, to)
+        });
+        let found: Vec<(ConnSerial, Side)> = found.map(|(serial, side, _)| (serial, side)).collect();
+        for (serial, side) in &found {
+            self.send(*serial, *side, Payload::Fin);
+            let conn = self.net.conns.get_mut(serial).expect("it was just found");
+            // A writer that waits for room learns of it.
+            if let Some(writer) = conn.pipes[*side as usize].writer.take() {
+                let (host, life) = (conn.ends[*side as usize].host, conn.ends[*side as usize].life);
+                self.wake(host, life, writer);
+            }
+        }
+        found.len()
     }
 
     /// A life of a host ended: its kernel closes its connections, or nothing more comes from it.

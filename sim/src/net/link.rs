@@ -2,6 +2,8 @@
 //!
 //! Invariant: a link is cut as long as at least one cause cuts it, so that overlapping partitions heal one by one.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::world::{Dice, HostId};
@@ -47,12 +49,22 @@ impl LinkSpec {
     }
 }
 
+/// A direction that carries only so many bytes a second, whatever connection they belong to.
+#[derive(Debug, Default)]
+struct Thin {
+    /// Every limit that is on; the lowest counts.
+    bytes_per_s: Vec<u64>,
+    /// When the last byte that was handed over will have left, ns.
+    busy_ns: u64,
+}
+
 /// Every direction between every two hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     default: LinkSpec,
     hosts: usize,
     table: Vec<(LinkSpec, u32)>,
+    thin: BTreeMap<(HostId, HostId), Thin>,
 }
 
 impl Links {
@@ -84,6 +96,23 @@ impl Links {
         let latency = i64::from(self.table[at].0.latency_us) + by_us;
         self.table[at].0.latency_us = u32::try_from(latency).expect("what is taken back was added before");
     }
+    /// Only so many bytes a second pass from now on.
+    pub fn thin(&mut self, from: HostId, to: HostId, bytes_per_s: u64) {
+        self.thin.entry((from, to)).or_default().bytes_per_s.push(bytes_per_s);
+    }
+    /// Such a limit is over. What was handed over before still waits for its turn.
+    pub fn thicken(&mut self, from: HostId, to: HostId, bytes_per_s: u64) {
+        let limits = &mut self.thin.entry((from, to)).or_default().bytes_per_s;
+        let at = limits.iter().position(|limit| *limit == bytes_per_s).expect("what is taken back was there before");
+        limits.remove(at);
+    }
+    /// When bytes that are handed over now have left the host.
+    pub fn carry(&mut self, from: HostId, to: HostId, bytes: usize, now: u64) -> u64 {
+        let Some(thin) = self.thin.get_mut(&(from, to)) else { return now };
+        let Some(limit) = thin.bytes_per_s.iter().min() else { return now };
+        thin.busy_ns = thin.busy_ns.max(now) + bytes as u64 * 1_000_000_000 / (*limit).max(1);
+        thin.busy_ns
+    }
     pub fn spec(&self, from: HostId, to: HostId) -> LinkSpec {
         self.table[self.index(from, to)].0
     }
@@ -103,6 +132,22 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thin_link_carries_one_byte_after_the_other() {
+        let mut links = Links::default();
+        let (a, b) = (HostId(0), HostId(1));
+        assert_eq!(links.carry(a, b, 1_000, 5), 5);
+        links.thin(a, b, 1_000);
+        links.thin(a, b, 500);
+        assert_eq!(links.carry(a, b, 500, 0), 1_000_000_000);
+        assert_eq!(links.carry(a, b, 500, 0), 2_000_000_000, "it waits for what is ahead of it");
+        assert_eq!(links.carry(b, a, 500, 7), 7, "the other direction is free");
+        links.thicken(a, b, 500);
+        assert_eq!(links.carry(a, b, 1_000, 9_000_000_000), 10_000_000_000);
+        links.thicken(a, b, 1_000);
+        assert_eq!(links.carry(a, b, 1_000, 3), 3);
+    }
 
     #[test]
     fn overlapping_cuts_mend_one_by_one_and_growth_keeps_them() {

@@ -212,11 +212,10 @@ impl AsyncWrite for SimWriter {
             return Poll::Pending;
         }
         let Some(conn) = state.net.conn(socket.conn) else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
-        if conn.ends[socket.side as usize].broken.is_some() {
+        let pipe = &mut conn.pipes[socket.side as usize];
+        if pipe.shut || conn.ends[socket.side as usize].broken.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let pipe = &mut conn.pipes[socket.side as usize];
-        assert!(!pipe.shut, "nothing is written behind a FIN");
         let room = pipe.room();
         if room == 0 {
             pipe.starved = true;

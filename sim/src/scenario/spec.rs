@@ -364,11 +364,19 @@ pub enum FaultKind {
     SlowCpu,
     /// The network is slow.
     SlowLink,
+    /// The network carries few bytes a second.
+    ThinLink,
+    /// One direction of connections is closed.
+    HalfClose,
     /// Connections are reset.
     Reset,
     /// Requests come late on live connections.
     HeartbeatDelay,
 }
+
+/// Faults between two sides.
+pub const BETWEEN_SIDES: [FaultKind; 5] =
+    [FaultKind::Partition, FaultKind::SlowLink, FaultKind::ThinLink, FaultKind::HalfClose, FaultKind::Reset];
 
 /// Requests that `heartbeat-loss` and `lost-response` mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -417,7 +425,7 @@ pub struct FaultSpec {
     /// Whom it hits: a role (`broker`, `name-server`, `producer`, `consumer`, `any`), `all-name-servers`, or a node's name.
     #[serde(default)]
     pub target: Option<String>,
-    /// The other side (partition, slow-link, reset, heartbeat-loss, heartbeat-delay, lost-response), like `target`.
+    /// The other side (partition, slow-link, thin-link, half-close, reset, heartbeat-loss, heartbeat-delay, lost-response), like `target`.
     #[serde(default)]
     pub other: Option<String>,
     /// When, milliseconds; somewhere in the middle of the workload when absent.
@@ -444,6 +452,9 @@ pub struct FaultSpec {
     /// Added to each operation, segment or request (slow-disk, slow-link, heartbeat-delay).
     #[serde(default)]
     pub extra_ms: Option<Range>,
+    /// What passes in a second, in each direction (thin-link).
+    #[serde(default)]
+    pub bytes_per_s: Option<Range>,
     /// Added to each batch (slow-cpu).
     #[serde(default)]
     pub extra_us: Option<Range>,
@@ -580,8 +591,9 @@ fn known_property(name: &str, values: &Choice<Property>) -> Result<(), String> {
 impl FaultSpec {
     fn check(&self) -> Result<(), String> {
         use FaultKind::{
-            BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, HeartbeatDelay, HeartbeatLoss, Kill, LostResponse,
-            Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu, SlowDisk, SlowLink, SyncError, WriteError,
+            BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, HalfClose, HeartbeatDelay, HeartbeatLoss, Kill,
+            LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu, SlowDisk, SlowLink,
+            SyncError, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -591,6 +603,7 @@ impl FaultSpec {
             SlowDisk,
             SlowCpu,
             SlowLink,
+            ThinLink,
             ClockDrift,
             SyncError,
             ReadError,
@@ -606,10 +619,11 @@ impl FaultSpec {
             (
                 "other",
                 self.other.is_some(),
-                is(&[Partition, SlowLink, Reset, HeartbeatLoss, HeartbeatDelay, LostResponse]),
+                is(&[Partition, SlowLink, ThinLink, HalfClose, Reset, HeartbeatLoss, HeartbeatDelay, LostResponse]),
             ),
             ("oneway", self.oneway.is_some(), is(&[Partition])),
             ("extra-ms", self.extra_ms.is_some(), is(&[SlowDisk, SlowLink, HeartbeatDelay])),
+            ("bytes-per-s", self.bytes_per_s.is_some(), is(&[ThinLink])),
             ("extra-us", self.extra_us.is_some(), is(&[SlowCpu])),
             ("syncs", self.syncs.is_some(), is(&[SyncError])),
             ("reads", self.reads.is_some(), is(&[ReadError])),
@@ -624,7 +638,7 @@ impl FaultSpec {
         if is(&[Restart, DiskReplaced]) && self.down_ms.is_none() {
             return Err("\"down-ms\" is expected for this kind".into());
         }
-        if is(&[Partition, SlowLink, Reset]) && self.other.is_none() {
+        if is(&BETWEEN_SIDES) && self.other.is_none() {
             return Err("\"other\" is expected for this kind: the two sides".into());
         }
         Ok(())

@@ -40,7 +40,11 @@ fn without(action: &Action, stays: &impl Fn(&str) -> bool) -> Option<Action> {
             brokers.retain(|broker| stays(broker));
             !some || !brokers.is_empty()
         }
-        What::Partition { a, b, .. } | What::SlowLink { a, b, .. } | What::Reset { a, b } => {
+        What::Partition { a, b, .. }
+        | What::SlowLink { a, b, .. }
+        | What::ThinLink { a, b, .. }
+        | What::HalfClose { a, b }
+        | What::Reset { a, b } => {
             a.retain(|node| stays(node));
             b.retain(|node| stays(node));
             !a.is_empty() && !b.is_empty()

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Config, Latency, Trigger, What};
+use super::{Action, BYTES_PER_S_MIN, Config, Latency, Trigger, What};
 
 /// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
 const TIME_MS_MAX: u64 = 1_000_000_000;
@@ -228,7 +228,12 @@ fn what(config: &Config, what: &What) -> Checked {
             most("for-ms", *for_ms, TIME_MS_MAX)?;
             sides(config, a, b)
         }
-        What::Reset { a, b } => sides(config, a, b),
+        What::ThinLink { a, b, bytes_per_s, for_ms } => {
+            least("bytes-per-s", "bytes-per-s", *bytes_per_s, BYTES_PER_S_MIN)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)?;
+            sides(config, a, b)
+        }
+        What::Reset { a, b } | What::HalfClose { a, b } => sides(config, a, b),
         What::HeartbeatDelay { from, to, extra_ms, for_ms, .. } => {
             most("extra-ms", *extra_ms, TIME_MS_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)?;

@@ -163,6 +163,21 @@ impl World {
         self.lock().net.links.slow_down(from, to, by_us);
     }
 
+    /// Only so many bytes a second pass from one host to another, from now on.
+    pub fn thin_link(&self, from: HostId, to: HostId, bytes_per_s: u64) {
+        self.lock().net.links.thin(from, to, bytes_per_s);
+    }
+
+    /// Such a limit is over.
+    pub fn thicken_link(&self, from: HostId, to: HostId, bytes_per_s: u64) {
+        self.lock().net.links.thicken(from, to, bytes_per_s);
+    }
+
+    /// What one host writes to another ends on every connection, while the other direction stays open; how many.
+    pub fn half_close(&self, from: HostId, to: HostId) -> usize {
+        self.lock().half_close(from, to)
+    }
+
     /// Every connection between two hosts is reset; how many.
     pub fn reset_between(&self, a: HostId, b: HostId) -> usize {
         self.lock().sever_between(a, b)

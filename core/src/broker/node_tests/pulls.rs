@@ -116,7 +116,7 @@ fn a_pull_of_cold_records_waits_for_the_disk() {
 }
 
 #[test]
-fn a_full_table_answers_at_once() {
+fn a_full_table_tells_clients_to_come_later() {
     let mut world = World::new(BrokerConfig { held_pulls_max: 2, ..config() });
     let conn = world.connect(1);
     world.send(conn, "T", "");
@@ -124,7 +124,10 @@ fn a_full_table_answers_at_once() {
         let held = world.post(conn, pull("T", 0, 1, 6, "*"));
         assert!(world.answer(conn, held).is_none());
     }
-    assert_eq!(world.ask(conn, pull("T", 0, 1, 6, "*")).code, 19);
+    let refused = world.ask(conn, pull("T", 0, 1, 6, "*"));
+    assert_eq!(refused.code, 2, "a client that is told of no message asks again at once");
+    assert!(refused.remark.as_deref().is_some_and(|remark| remark.contains("heldPullsMax=2")), "{refused:?}");
+    assert_eq!(world.ask(conn, pull("T", 0, 1, 0, "*")).code, 19, "who does not wait is told so");
     world.input(Input::Closed { conn });
     assert_eq!(world.broker.held_pulls().count(), 0, "a closed connection leaves no pull behind");
 }
