@@ -70,6 +70,10 @@ impl<C> Handle<C> {
             _ => unreachable!("what was sent comes back"),
         })
     }
+    /// Whether the node has ended and hears nothing any more.
+    pub fn has_ended(&self) -> bool {
+        self.sender.is_closed()
+    }
     /// Asks for a graceful end unless the node is too busy or gone.
     pub fn try_stop(&self) -> Result<(), Ended> {
         self.sender.try_send(Delivery::One(Input::Stop)).map_err(|_| Ended)
