@@ -10,7 +10,7 @@ use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
 
 /// Faults that leave a server up and may still hide it, or keep it from taking messages, for a while.
-const TROUBLES: [&str; 11] = [
+const TROUBLES: [&str; 13] = [
     "pause",
     "partition",
     "heartbeat-loss",
