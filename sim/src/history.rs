@@ -202,6 +202,9 @@ pub enum Op {
         /// Queue: asked for (invoke), stored in (ok, info).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         queue: Option<Queue>,
+        /// How often it was handed to a broker, if the client tells (ok, info).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempts: Option<u32>,
         /// Position in the queue (ok, info).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,

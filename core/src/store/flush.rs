@@ -72,6 +72,10 @@ impl Flusher {
             Flusher { number, durable, written: durable, checkpoint, cycle_at: Some(now.mono), ..Flusher::default() };
     }
 
+    /// Queue entries of the log below this are on disk.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
     /// Whether somebody waits for the log to be durable beyond this.
     pub fn wants_durable(&self, durable: u64) -> bool {
         durable < self.sync_target

@@ -1,6 +1,6 @@
 //! What goes when it is old or the disk is full, and when writes are refused.
 //!
-//! Invariant: the file that is written to, and anything that is not durable or not dispatched, is never removed; refusal ends
+//! Invariant: the file that is written to, and anything that is not durable in log and queues, is never removed; refusal ends
 //! by itself when there is space.
 
 use std::collections::VecDeque;
@@ -87,7 +87,10 @@ impl Store {
             }
             let end = self.log.marks().begin + self.log.file_bytes();
             let may_go = force || entry.modified_ms <= kept_since;
-            if !may_go || gone == FILES_A_ROUND || end > self.dispatched || end > self.log.marks().durable {
+            // Once the log is gone, only the queue files know how far the queues were.
+            let is_known_without = end <= self.flusher.durable() && end <= self.log.marks().durable;
+            let is_last = self.log.files().len() < 2;
+            if !may_go || gone == FILES_A_ROUND || is_last || !is_known_without {
                 break;
             }
             gone += usize::from(self.drop_oldest_file(force, disk, asks));

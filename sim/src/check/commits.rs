@@ -55,8 +55,21 @@ impl Commits {
             return false;
         };
         let steady = upto[last..].iter().all(|c| c.offset > offset);
-        steady && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, since + IN_FLIGHT_MS)
+        // An older position that a fault kept on its way may have come after the newer one.
+        let overtaken = all.iter().filter(|c| c.at.1 <= upto[last].at.1 && c.offset <= offset);
+        let late = overtaken.into_iter().any(|c| may_come_after(facts, place, c, upto[last].at.1));
+        steady
+            && !late
+            && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, since + IN_FLIGHT_MS)
     }
+}
+
+/// Whether a fault that was on when a commit was told lasted until `to`, so that it may have arrived then.
+fn may_come_after(facts: &Facts, place: Place, commit: &Commit, to: f64) -> bool {
+    let (_, queue) = facts.queue(place.queue);
+    let client = facts.name(commit.client);
+    let mut on = facts.faults.during(commit.at.1, commit.at.1 + IN_FLIGHT_MS);
+    on.any(|f| (f.touches(client) || f.touches_queue(queue)) && f.during(to, to, super::AFTERMATH_MS))
 }
 
 /// Whether a fault at the broker or the client could have kept a commit from being kept.

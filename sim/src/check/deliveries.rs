@@ -13,7 +13,7 @@ use super::found::Found;
 use super::{unsure, violation};
 use crate::history::Phase;
 
-/// A producer's attempt that took so long may have been given up and repeated elsewhere. The Java client's time for all
+/// Where a client does not tell its attempts: one that took so long may have been given up and repeated elsewhere. The Java client's time for all
 /// attempts of one send is 3,000 ms.
 const ATTEMPT_MS: f64 = 1_000.0;
 
@@ -45,7 +45,7 @@ impl Deliveries {
     pub fn acked(&mut self, facts: &Facts, found: &mut Found, id: MessageId) {
         let message = facts.message(id);
         if let Some((queue, offset)) = message.stored {
-            self.position(facts, found, (queue, offset), id, message.ended);
+            self.position(facts, found, (queue, offset), id, (message.ended.0, message.answered));
         }
     }
 
@@ -96,7 +96,8 @@ impl Deliveries {
         if facts.faults.damaged(facts.name(topic), queue, at.1) {
             return;
         }
-        if other == id || facts.faults.cuts(queue, 0.0, seen.1).any(|cut| cut.until.is_none_or(|up| up >= t)) {
+        let (first, last) = (t.min(seen.1), t.max(seen.1));
+        if other == id || facts.faults.cuts(queue, 0.0, last).any(|cut| cut.until.is_none_or(|up| up >= first)) {
             return;
         }
         let mut v = violation(Oracle::Phantom, "position-reused", "broker");
@@ -183,7 +184,8 @@ fn stored_twice(facts: &Facts, id: MessageId) -> bool {
     let message = facts.message(id);
     let sure = message.outcome == Some(Phase::Ok) && message.asks == 1;
     let quick = message.ended.1 - message.invoked.1 < ATTEMPT_MS;
-    sure && quick && facts.faults.during(message.invoked.1, message.ended.1).next().is_none()
+    sure && message.attempts.map_or(quick, |attempts| attempts == 1)
+        && facts.faults.during(message.invoked.1, message.ended.1).next().is_none()
 }
 
 /// The clause that a second delivery of one position breaks, or none when it is licensed.

@@ -61,6 +61,10 @@ pub struct Message {
     pub outcome: Option<Phase>,
     /// When it ended.
     pub ended: At,
+    /// When the answer may have left the broker at the earliest: a client that stood still reads it late.
+    pub answered: f64,
+    /// How often the client handed it to a broker, if it tells.
+    pub attempts: Option<u32>,
     /// Where the acknowledgement says that it is.
     pub stored: Option<(QueueId, u64)>,
     /// How often the application asked for it to be sent.
@@ -289,8 +293,8 @@ impl Facts {
         }
         match &record.op {
             Op::Send { phase: Phase::Invoke, .. } => self.invoked(at, client, &record.op),
-            Op::Send { phase, call, queue, offset, .. } => {
-                self.sent(at, (client, *call), *phase, (queue.as_ref(), *offset))
+            Op::Send { phase, call, queue, offset, attempts, .. } => {
+                self.sent(at, (client, *call), *phase, (queue.as_ref(), *offset), *attempts)
             }
             Op::Deliver { phase: Phase::Invoke, .. } => self.visit(at, client, &record.op),
             Op::Deliver { phase, call, .. } => match self.visits.remove(&(client, *call)) {
@@ -342,6 +346,8 @@ impl Facts {
                     invoked: at,
                     outcome: None,
                     ended: at,
+                    answered: at.1,
+                    attempts: None,
                     stored: None,
                     asks: 1,
                     delivered: None,
@@ -353,18 +359,27 @@ impl Facts {
         Noted::Nothing
     }
 
-    fn sent(&mut self, at: At, call: (Name, u64), phase: Phase, position: (Option<&Queue>, Option<u64>)) -> Noted {
+    fn sent(
+        &mut self,
+        at: At,
+        call: (Name, u64),
+        phase: Phase,
+        position: (Option<&Queue>, Option<u64>),
+        attempts: Option<u32>,
+    ) -> Noted {
         let Some(id) = self.sends.remove(&call) else { return Noted::Nothing };
         let topic = self.message(id).topic;
         let stored = match position {
             (Some(queue), Some(offset)) => Some((self.queue_id(topic, queue), offset)),
             _ => None,
         };
+        let answered = self.faults.delayed_since(self.name(call.0), position.0, at.1);
         let message = &mut self.messages[id as usize];
         if message.outcome == Some(Phase::Ok) || (message.asks > 1 && phase == Phase::Fail) {
             return Noted::Nothing;
         }
         (message.outcome, message.ended) = (Some(phase), at);
+        (message.answered, message.attempts) = (answered, attempts);
         match phase {
             Phase::Ok => {}
             Phase::Fail => return Noted::Refused(id),

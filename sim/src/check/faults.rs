@@ -112,6 +112,17 @@ impl Faults {
         self.all.iter().filter(move |f| f.during(from, to, super::AFTERMATH_MS))
     }
 
+    /// Since when what was on its way to a client may have waited for it to read.
+    pub fn delayed_since(&self, client: &str, queue: Option<&Queue>, t: f64) -> f64 {
+        let late = |f: &&Fault| {
+            let slow = matches!(f.kind.as_str(), "pause" | "slow-cpu" | "slow-link" | "thin-link");
+            let concerns =
+                f.touches(client) || (f.kind != "pause" && queue.is_some_and(|queue| f.touches_queue(queue)));
+            slow && concerns && f.during(t, t, super::IN_FLIGHT_MS)
+        };
+        self.all.iter().filter(late).map(|f| f.from).fold(t, f64::min)
+    }
+
     /// Power cuts of a queue's broker in the range.
     pub fn cuts<'a, 'q>(
         &'a self,

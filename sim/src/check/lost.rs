@@ -130,9 +130,10 @@ fn removed(facts: &Facts, message: &Message, queue: &Queue, offset: Option<u64>)
     })
 }
 
-/// Whether the acknowledgement left the broker before the cut: it was there before, or came while the broker was down.
+/// Whether the acknowledgement may have left the broker before the cut: it was there before, came while the broker was down, or its
+/// client was late since before.
 fn acked_before(message: &Message, cut: &Fault) -> bool {
-    message.ended.1 <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
+    message.answered <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
 }
 
 /// Whether the image of the cut is known to hold the message.

@@ -62,6 +62,7 @@ impl Writer {
             queue,
             offset,
             error: None,
+            attempts: None,
         };
         self.say(&client, blank(Phase::Invoke, "Q", key, None, None));
         let stored = (phase == Phase::Ok).then(|| Queue::on("a", at.0));

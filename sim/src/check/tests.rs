@@ -30,6 +30,7 @@ fn op(client: &str, words: &[&str]) -> Op {
             queue,
             offset,
             error: None,
+            attempts: None,
         }
     };
     let deliver = |phase| Op::Deliver {
@@ -52,6 +53,7 @@ fn op(client: &str, words: &[&str]) -> Op {
             tag: words[4..].iter().find_map(|w| w.strip_prefix('#')).map(String::from),
             queue: None,
             offset: None,
+            attempts: None,
             error: None,
         },
         "ok" => send(Phase::Ok),

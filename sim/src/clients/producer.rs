@@ -60,6 +60,7 @@ fn blank(phase: Phase, call: u64) -> Op {
         queue: None,
         offset: None,
         error: None,
+        attempts: None,
     }
 }
 
@@ -181,7 +182,8 @@ fn pick(queue: &QueuePick, shard: Option<&str>) -> Pick {
 fn taken(call: u64, nth: usize, receipt: &Receipt) -> Op {
     let phase = if receipt.status == SendStatus::SendOk { Phase::Ok } else { Phase::Info };
     let mut op = blank(phase, call);
-    if let Op::Send { queue, offset, error, .. } = &mut op {
+    if let Op::Send { queue, offset, error, attempts, .. } = &mut op {
+        *attempts = Some(receipt.attempts);
         *queue = u32::try_from(receipt.queue.id).ok().map(|id| Queue::on(&receipt.queue.broker, id));
         *offset = u64::try_from(receipt.queue_offset).ok().map(|first| first + nth as u64);
         *error = (receipt.status != SendStatus::SendOk).then(|| format!("{:?}", receipt.status));

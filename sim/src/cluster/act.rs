@@ -37,8 +37,14 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         What::Send { client, .. } => send(scene, host(client), &action.what),
         What::Join { client } => start(scene, host(client)),
         What::Leave { client } => stop(scene, host(client)),
-        What::BrokerJoin { node } => start(scene, host(node)),
-        What::Topic { topic, queues, brokers } => topic_at(scene, topic, *queues, &chosen_brokers(scene, brokers)),
+        What::BrokerJoin { node } => {
+            scene.seen(|seen| seen.rerouted_ns = Some(scene.now()));
+            start(scene, host(node));
+        }
+        What::Topic { topic, queues, brokers } => {
+            scene.seen(|seen| seen.rerouted_ns = Some(scene.now()));
+            topic_at(scene, topic, *queues, &chosen_brokers(scene, brokers));
+        }
         What::Crash { client, down_ms } => die(scene, host(client), "crash", death(scene, action), *down_ms),
         What::Kill { node, down_ms } => die(scene, host(node), "kill", death(scene, action), *down_ms),
         What::PowerLoss { node, down_ms } => die(scene, host(node), "power-loss", Death::PowerLost, *down_ms),
@@ -340,6 +346,23 @@ pub(super) fn vanish(scene: &Scene, host: HostId) {
     scene.seen(|seen| seen.gone(host));
 }
 
+/// Starts a host again after a while.
+fn come_back(scene: &Scene, host: HostId, down_ms: u64) {
+    scene.seen(|seen| *seen.returns.entry(host).or_default() += 1);
+    scene.remind(scene.now() + down_ms * MS, Job::Start(host));
+}
+
+/// A host was to come back by now.
+pub(super) fn returns(scene: &Rc<Scene>, host: HostId) {
+    scene.seen(|seen| {
+        if let Some(said) = seen.returns.get_mut(&host) {
+            *said -= 1;
+        }
+        seen.returns.retain(|_, said| *said > 0);
+    });
+    start(scene, host);
+}
+
 /// Starts a host that is down.
 pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
     if scene.world.is_up(host) {
@@ -386,7 +409,7 @@ pub(super) fn exited(scene: &Scene, host: HostId) {
         seen.restarts.remove(&host)
     });
     if let Some(down_ms) = down {
-        scene.remind(scene.now() + down_ms * MS, Job::Start(host));
+        come_back(scene, host, down_ms);
     }
 }
 
@@ -412,7 +435,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     scene.seen(|seen| seen.gone(host));
     scene.fault(kind, host, scene.cast.name(host), durable);
     if let Some(down_ms) = down_ms {
-        scene.remind(scene.now() + down_ms * MS, Job::Start(host));
+        come_back(scene, host, down_ms);
     }
 }
 

@@ -51,7 +51,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
         Job::Act(index) => act::act(scene, index),
         Job::End(index) => act::end(scene, index),
         Job::Stop(host) => scene.seen(|seen| seen.stop(host)),
-        Job::Start(host) => act::start(scene, host),
+        Job::Start(host) => act::returns(scene, host),
         Job::Anew(host) => act::start_refused(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
         Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
@@ -79,7 +79,7 @@ pub(super) async fn all(scene: &Rc<Scene>, options: &RunOptions) {
         }
     }
     scene.seen(|seen| {
-        seen.ready_ns = Some(origin);
+        (seen.ready_ns, seen.rerouted_ns) = (Some(origin), Some(origin));
         seen.triggers.set_origin(origin);
     });
     let safety = origin + scene.tape.header.config.safety_ms * MS;
@@ -124,7 +124,11 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     let began = scene.now();
     let open: Vec<usize> = scene.seen(|seen| seen.open.iter().copied().collect());
     open.into_iter().for_each(|index| act::end(scene, index));
-    scene.seen(|seen| seen.triggers.disarm());
+    scene.seen(|seen| {
+        seen.triggers.disarm();
+        // What was seen before says nothing about who came back since.
+        seen.calm = 0;
+    });
     let bound = began + scene.tape.header.config.converge_ms * MS;
     let settled = proceed(scene, bound.min(cut), settle::is_settled).await;
     if !settled && (cut <= bound || scene.is_cut()) {

@@ -93,6 +93,8 @@ pub(crate) struct Seen {
     pub cured_ns: BTreeMap<HostId, u64>,
     /// Actions that have begun and not ended.
     pub open: BTreeSet<usize>,
+    /// Hosts that are down and will come back, with how often that was said.
+    pub returns: BTreeMap<HostId, u32>,
     /// Hosts that are stopping to be started again, and after how long.
     pub restarts: BTreeMap<HostId, u64>,
     /// What name servers answered: the brokers and read queues of a topic.
@@ -121,6 +123,8 @@ pub(crate) struct Seen {
     pub delivered: u64,
     /// When the last fault took effect or ended, ns.
     pub last_fault_ns: Option<u64>,
+    /// When brokers or queues came last: members hear of it with their next look at the routes, ns.
+    pub rerouted_ns: Option<u64>,
     /// The same for each node that a fault named.
     pub touched_ns: BTreeMap<String, u64>,
     /// Queues that had an owner, by group and topic; since when they have none.

@@ -55,7 +55,7 @@ fn wake_idle(scene: &Scene) {
 
 /// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.
 const ORPHANED_NS: u64 = 10_000_000_000;
-/// After a fault everybody may be that late: one round of heartbeats and routes.
+/// After a fault or a change of routes everybody may be that late: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
 
 /// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
@@ -83,8 +83,8 @@ fn orphans(scene: &Scene) {
         }
         seen.owned.retain(|key, _| there.contains(key));
         let missing = seen.owned.iter_mut().filter(|(key, _)| !owned.contains(*key));
-        let quiet_from =
-            if seen.open.is_empty() { seen.last_fault_ns.map_or(0, |at| at + AFTERMATH_NS) } else { u64::MAX };
+        let disturbed = seen.last_fault_ns.max(seen.rerouted_ns);
+        let quiet_from = if seen.open.is_empty() { disturbed.map_or(0, |at| at + AFTERMATH_NS) } else { u64::MAX };
         let late = missing.filter_map(|(key, since)| {
             let since = *since.get_or_insert(now);
             (since >= quiet_from && now >= since + ORPHANED_NS).then(|| (key.clone(), since))
@@ -196,7 +196,8 @@ fn unsettled(scene: &Scene) -> Option<Unsettled> {
     let running = running_brokers(scene)?;
     match running {
         Err(why) => Some((Oracle::Convergence, "broker-not-ready", why)),
-        Ok(brokers) => sends(scene)
+        Ok(brokers) => absent(scene)
+            .or_else(|| sends(scene))
             .or_else(|| owners(scene, &brokers))
             .or_else(|| backlog(scene, &brokers))
             .or_else(|| routes(scene, &brokers)),
@@ -216,6 +217,11 @@ fn running_brokers(scene: &Scene) -> Option<Result<Brokers, String>> {
         }
     }
     Some(Ok(brokers))
+}
+
+fn absent(scene: &Scene) -> Option<Unsettled> {
+    let host = scene.seen(|seen| seen.returns.keys().next().copied())?;
+    Some((Oracle::Convergence, "still-down", format!("{} has not come back yet", scene.cast.name(host))))
 }
 
 fn sends(scene: &Scene) -> Option<Unsettled> {
