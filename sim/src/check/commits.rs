@@ -43,24 +43,26 @@ impl Commits {
         all.push(now);
     }
 
-    /// Whether an owner that began at `since` must have been told a position past `offset`: some commit past it had reached
-    /// the broker by then, none below it came after, and no fault could have taken it away.
-    pub fn covered(&self, facts: &Facts, place: Place, offset: u64, since: f64) -> bool {
+    /// Whether an owner that began at `since`, and was handed `offset` by `until`, must have been told a position past it: since it
+    /// was handed out before (`after`) some commit past it had reached the broker by then, none below it came later, and no
+    /// fault could have taken it away. A commit from before `after` proves nothing: whoever was handed the message then may
+    /// have told its own, lower position with its pulls.
+    pub fn covered(&self, facts: &Facts, place: Place, offset: u64, (after, since, until): (f64, f64, f64)) -> bool {
         let Some(all) = self.at.get(&place) else { return false };
         let known = |c: &&Commit| c.at.1 <= since + IN_FLIGHT_MS;
         // Positions on a disk that was replaced say nothing about those on the new one.
         let anew = facts.faults.begun_anew(facts.queue(place.queue).1);
         let upto: Vec<&Commit> = all.iter().take_while(known).filter(|c| c.at.1 > anew).collect();
-        let Some(last) = upto.iter().rposition(|c| c.offset > offset && c.at.1 <= since - IN_FLIGHT_MS) else {
+        let Some(last) =
+            upto.iter().rposition(|c| c.offset > offset && c.at.1 >= after && c.at.1 <= since - IN_FLIGHT_MS)
+        else {
             return false;
         };
         let steady = upto[last..].iter().all(|c| c.offset > offset);
         // An older position that a fault kept on its way may have come after the newer one.
         let overtaken = all.iter().filter(|c| c.at.1 <= upto[last].at.1 && c.offset <= offset);
         let late = overtaken.into_iter().any(|c| may_come_after(facts, place, c, upto[last].at.1));
-        steady
-            && !late
-            && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, since + IN_FLIGHT_MS)
+        steady && !late && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, until)
     }
 }
 

@@ -26,6 +26,9 @@ const TROUBLES: [&str; 13] = [
     "disk-full",
 ];
 
+/// How often a producer looks at the routes, and some slack.
+const ROUTE_POLL_MS: f64 = 35_000.0;
+
 /// An interned text.
 pub type Name = u32;
 /// A queue of a topic.
@@ -229,12 +232,15 @@ impl Facts {
         self.header.flush == Flush::Async
     }
 
-    /// Whether the list of a topic's queues may have changed for a producer: a server was down, paused or cut off.
+    /// Whether the list of a topic's queues may have changed for a producer: a server was down, paused or cut off. A broker that a name
+    /// server lost is back with its next registration, and producers learn of it with their next look at the routes.
     pub fn routes_may_change(&self, from: f64, to: f64) -> bool {
         let kinds = |f: &Fault| f.is_down() || TROUBLES.contains(&f.kind.as_str());
         let client =
             |target: &String| self.by_name.get(target.as_str()).is_some_and(|name| self.clients.contains(name));
-        self.faults.during(from, to).any(|f| kinds(f) && (f.targets.is_empty() || !f.targets.iter().all(client)))
+        self.faults
+            .during(from - ROUTE_POLL_MS, to)
+            .any(|f| kinds(f) && (f.targets.is_empty() || !f.targets.iter().all(client)))
     }
 
     /// The number of a text, given out at first sight.

@@ -142,8 +142,8 @@ impl Inside for Broker {
     }
 }
 
-/// A broker that nobody asks anything still registers every 30 s; one that is silent for longer hangs.
-const QUIET_NS: u64 = 35_000_000_000;
+/// A broker that nobody asks anything still looks at its held pulls every 5 s; one that is silent for longer hangs.
+const QUIET_NS: u64 = 15_000_000_000;
 
 /// The copies.
 #[derive(Clone, Debug, Default)]

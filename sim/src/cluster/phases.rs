@@ -141,7 +141,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     } else {
         settle::complain(scene);
     }
-    scene.history(scene.cast.admin(), Op::End { drained: settled });
+    scene.history(scene.cast.admin(), Op::End { drained: settled && !settle::deserted(scene) });
     let topics = &scene.tape.header.config.topics;
     let wanted = |topic: &str| topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX);
     scene.seen(|seen| seen.ends = seen.looks.ends(wanted).collect());

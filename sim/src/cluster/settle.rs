@@ -11,7 +11,7 @@ use seedmq_reports::{Oracle, Violation};
 use super::cast::Role;
 use super::look::{BrokerLook, Held};
 use super::scene::Scene;
-use crate::tape::Model;
+use crate::tape::{Action, Model, Trigger, What};
 use crate::world::HostId;
 
 /// A held pull that a message was there for, and the look that saw it.
@@ -220,8 +220,27 @@ fn running_brokers(scene: &Scene) -> Option<Result<Brokers, String>> {
 }
 
 fn absent(scene: &Scene) -> Option<Unsettled> {
-    let host = scene.seen(|seen| seen.returns.keys().next().copied())?;
+    let origin = scene.seen(|seen| seen.ready_ns).unwrap_or(0);
+    let to_come = |action: &Action| match (&action.what, &action.when) {
+        (What::Join { client: node } | What::BrokerJoin { node }, Trigger::At { at }) => {
+            (origin + at * 1_000_000 > scene.now()).then(|| scene.cast.host(node))
+        }
+        _ => None,
+    };
+    let down = scene.seen(|seen| seen.returns.keys().next().copied());
+    let host = down.or_else(|| scene.tape.actions.iter().find_map(to_come))?;
     Some((Oracle::Convergence, "still-down", format!("{} has not come back yet", scene.cast.name(host))))
+}
+
+/// Whether some group has no member left: what is stored for it has nobody to come to.
+pub(super) fn deserted(scene: &Scene) -> bool {
+    let with_members = members(scene);
+    let clustering = |name: &String| {
+        let shape = scene.tape.header.config.groups.get(name);
+        shape.is_none_or(|group| group.model == Model::Clustering)
+    };
+    let all = scene.tape.header.config.consumers.iter().map(|consumer| &consumer.group);
+    all.filter(|name| clustering(name)).any(|name| !with_members.contains_key(name))
 }
 
 fn sends(scene: &Scene) -> Option<Unsettled> {
