@@ -45,7 +45,7 @@ impl Deliveries {
     pub fn acked(&mut self, facts: &Facts, found: &mut Found, id: MessageId) {
         let message = facts.message(id);
         if let Some((queue, offset)) = message.stored {
-            self.position(facts, found, (queue, offset), id, (message.ended.0, message.answered));
+            self.position(facts, found, (queue, offset), id, message.ended, message.answered);
         }
     }
 
@@ -56,7 +56,7 @@ impl Deliveries {
             return false;
         };
         sent_elsewhere(facts, found, visit, id);
-        self.position(facts, found, (visit.place.queue, visit.offset), id, visit.at);
+        self.position(facts, found, (visit.place.queue, visit.offset), id, visit.at, visit.at.1);
         let seen = self.seen.entry((visit.place.audience, id)).or_default();
         let first = seen.is_empty();
         match seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
@@ -89,15 +89,24 @@ impl Deliveries {
     }
 
     /// A position of a queue holds one message for ever, unless a power cut took its tail away.
-    fn position(&mut self, facts: &Facts, found: &mut Found, at: (QueueId, u64), id: MessageId, seen: (u64, f64)) {
-        let Some((other, t, line)) = self.positions.insert(at, (id, seen.1, seen.0)) else { return };
+    /// `from` is when it may have been there at the earliest, as far as this line tells.
+    fn position(
+        &mut self,
+        facts: &Facts,
+        found: &mut Found,
+        at: (QueueId, u64),
+        id: MessageId,
+        seen: (u64, f64),
+        from: f64,
+    ) {
+        let Some((other, t, line)) = self.positions.insert(at, (id, from, seen.0)) else { return };
         let (topic, queue) = facts.queue(at.0);
         // What was lost with a damaged end of a log leaves its position to the next one.
         if facts.faults.damaged(facts.name(topic), queue, at.1) {
             return;
         }
-        let (first, last) = (t.min(seen.1), t.max(seen.1));
-        if other == id || facts.faults.cuts(queue, 0.0, last).any(|cut| cut.until.is_none_or(|up| up >= first)) {
+        let first = t.min(from);
+        if other == id || facts.faults.cuts(queue, 0.0, seen.1).any(|cut| cut.until.is_none_or(|up| up >= first)) {
             return;
         }
         let mut v = violation(Oracle::Phantom, "position-reused", "broker");
