@@ -38,6 +38,10 @@ pub(super) fn rot(scene: &Rc<Scene>, action: &Action, host: HostId, file: StoreF
     scene.damaged("bit-rot", host, scene.cast.name(host), &place.path, hit);
 }
 
+/// The queues of a topic that a producer has made. One that was faster than the operator may have stored messages in them, which are
+/// hidden from readers once the topic has fewer.
+const ASKED_FOR: u32 = 4;
+
 /// A broker goes down and comes back with an empty disk; the operator has its topics made again.
 pub(super) fn replace(scene: &Rc<Scene>, host: HostId, down_ms: u64) {
     let may = scene.world.is_up(host) && scene.seen(|seen| seen.atlas.may_replace());
@@ -50,7 +54,7 @@ pub(super) fn replace(scene: &Rc<Scene>, host: HostId, down_ms: u64) {
     for (topic, shape) in &scene.tape.header.config.topics {
         let name = scene.cast.name(host);
         if shape.brokers.is_empty() || shape.brokers.iter().any(|broker| broker == name) {
-            act::topic_at(scene, topic, shape.queues, &[host]);
+            act::topic_at(scene, topic, shape.queues.max(ASKED_FOR), &[host]);
         }
     }
 }
