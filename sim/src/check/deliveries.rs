@@ -45,7 +45,7 @@ impl Deliveries {
     pub fn acked(&mut self, facts: &Facts, found: &mut Found, id: MessageId) {
         let message = facts.message(id);
         if let Some((queue, offset)) = message.stored {
-            self.position(facts, found, (queue, offset), id, message.ended, message.answered);
+            self.position(facts, found, (queue, offset), id, message.ended);
         }
     }
 
@@ -56,7 +56,7 @@ impl Deliveries {
             return false;
         };
         sent_elsewhere(facts, found, visit, id);
-        self.position(facts, found, (visit.place.queue, visit.offset), id, visit.at, visit.at.1);
+        self.position(facts, found, (visit.place.queue, visit.offset), id, visit.at);
         let seen = self.seen.entry((visit.place.audience, id)).or_default();
         let first = seen.is_empty();
         match seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
@@ -89,16 +89,9 @@ impl Deliveries {
     }
 
     /// A position of a queue holds one message for ever, unless a power cut took its tail away.
-    /// `from` is when it may have been there at the earliest, as far as this line tells.
-    fn position(
-        &mut self,
-        facts: &Facts,
-        found: &mut Found,
-        at: (QueueId, u64),
-        id: MessageId,
-        seen: (u64, f64),
-        from: f64,
-    ) {
+    /// A message may wait for long in the memory of a client: it is there since it was sent.
+    fn position(&mut self, facts: &Facts, found: &mut Found, at: (QueueId, u64), id: MessageId, seen: (u64, f64)) {
+        let from = facts.message(id).invoked.1;
         let Some((other, t, line)) = self.positions.insert(at, (id, from, seen.0)) else { return };
         let (topic, queue) = facts.queue(at.0);
         // What was lost with a damaged end of a log leaves its position to the next one.
