@@ -44,18 +44,24 @@ impl Commits {
     }
 
     /// Whether an owner that began at `since`, and was handed `offset` by `until`, must have been told a position past it: since it
-    /// was handed out before (`after`) some commit past it had reached the broker by then, none below it came later, and no
-    /// fault could have taken it away. A commit from before `after` proves nothing: whoever was handed the message then may
-    /// have told its own, lower position with its pulls.
-    pub fn covered(&self, facts: &Facts, place: Place, offset: u64, (after, since, until): (f64, f64, f64)) -> bool {
+    /// was handed out last (`after`, to `client`) a commit past it by that client had reached the broker by then, none below it came
+    /// later, and no fault could have taken it away. Other commits prove nothing: whoever was handed the message last may have
+    /// told its own, lower position with its pulls.
+    pub fn covered(
+        &self,
+        facts: &Facts,
+        place: Place,
+        offset: u64,
+        (client, after, since, until): (Name, f64, f64, f64),
+    ) -> bool {
         let Some(all) = self.at.get(&place) else { return false };
         let known = |c: &&Commit| c.at.1 <= since + IN_FLIGHT_MS;
         // Positions on a disk that was replaced say nothing about those on the new one.
         let anew = facts.faults.begun_anew(facts.queue(place.queue).1);
         let upto: Vec<&Commit> = all.iter().take_while(known).filter(|c| c.at.1 > anew).collect();
-        let Some(last) =
-            upto.iter().rposition(|c| c.offset > offset && c.at.1 >= after && c.at.1 <= since - IN_FLIGHT_MS)
-        else {
+        let Some(last) = upto.iter().rposition(|c| {
+            c.client == client && c.offset > offset && c.at.1 >= after && c.at.1 <= since - IN_FLIGHT_MS
+        }) else {
             return false;
         };
         let steady = upto[last..].iter().all(|c| c.offset > offset);

@@ -204,7 +204,7 @@ fn unlicensed(facts: &Facts, commits: &Commits, before: &Seen, now: &Visit) -> O
         return (!excused).then_some("same-owner");
     }
     let since = if now.session.since.0 == 0 { now.at.1 } else { now.session.since.1 };
-    commits.covered(facts, place, now.offset, (first.at.1, since, now.at.1)).then_some("committed")
+    commits.covered(facts, place, now.offset, (first.client, first.at.1, since, now.at.1)).then_some("committed")
 }
 
 fn again(facts: &Facts, found: &mut Found, clause: &str, before: &Seen, now: &Visit) {

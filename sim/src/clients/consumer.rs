@@ -64,6 +64,10 @@ impl ConsumerAgent {
     pub fn assigned(&self, topic: &str) -> Vec<(String, u32)> {
         self.assigned.get(topic).cloned().unwrap_or_default()
     }
+    /// The topics of which it has queues.
+    pub fn owned_topics(&self) -> Vec<String> {
+        self.assigned.iter().filter(|(_, queues)| !queues.is_empty()).map(|(topic, _)| topic.clone()).collect()
+    }
     pub fn assign(&mut self, topic: &str, queues: Vec<(String, u32)>) {
         self.assigned.insert(topic.to_owned(), queues);
     }

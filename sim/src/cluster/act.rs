@@ -397,12 +397,20 @@ fn restart(scene: &Scene, host: HostId, down_ms: u64) {
     }
 }
 
-/// A process ended in order. Handlers that ran end with it.
+/// A process ended in order. Handlers that ran end with it, and its queues are nobody's.
 pub(super) fn exited(scene: &Scene, host: HostId) {
     let unfinished = scene.seen(|seen| seen.consumers.get(&host).map(ConsumerAgent::unfinished).unwrap_or_default());
     for call in unfinished {
         let (group, topic, key, phase) = (String::new(), String::new(), String::new(), Phase::Info);
         client_line(scene, host, Op::Deliver { phase, call, group, topic, queue: None, offset: None, key, attempt: 0 });
+    }
+    if let Role::Consumer(n) = scene.cast.role(host) {
+        let group = scene.tape.header.config.consumers[n].group.clone();
+        let given_back =
+            scene.seen(|seen| seen.consumers.get(&host).map(ConsumerAgent::owned_topics).unwrap_or_default());
+        for topic in given_back {
+            client_line(scene, host, Op::Assign { group: group.clone(), topic, queues: Vec::new() });
+        }
     }
     let down = scene.seen(|seen| {
         seen.gone(host);

@@ -3,7 +3,7 @@
 //!
 //! Invariant: when the store opens, no entry points behind the end of the log, and everything below that end is durable.
 
-use super::{Halt, QUEUES_A_STEP, Recovery, Stage};
+use super::{Halt, QUEUES_A_STEP, Recovery, Stage, Trust};
 use crate::node::{Disk, DiskAsk, Open};
 use crate::store::entry::ENTRY;
 use crate::store::zeros::is_blank;
@@ -29,12 +29,39 @@ impl Store {
         if !recovery.scrub {
             return Ok(Stage::Min(0));
         }
+        if from == 0 {
+            self.remove_unknown(recovery, disk, asks)?;
+        }
         let to = self.queues.slots().min(from + QUEUES_A_STEP as u32);
         for slot in from..to {
             recovery.stage = Stage::Scrub(slot.max(1));
             self.scrub_queue(recovery, slot, disk, asks)?;
         }
         Ok(if to < self.queues.slots() { Stage::Scrub(to) } else { Stage::Min(0) })
+    }
+
+    /// Files of queues that began after the snapshot and of which no record is left: their entries would stand behind the end of the
+    /// queue that begins anew.
+    fn remove_unknown(
+        &self,
+        recovery: &mut Recovery,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<(), Halt> {
+        let is_whole = recovery.trust == Trust::Nothing && recovery.files_begin() == 0;
+        if recovery.trust != Trust::Snapshot && !is_whole {
+            return Ok(());
+        }
+        let unknown = recovery.folders.iter().filter(|(topic, id)| self.queues.find(topic, *id).is_none());
+        for (topic, id) in unknown.cloned().collect::<Vec<_>>() {
+            for entry in disk.list(&names::queue_folder(&topic, id))? {
+                if let Some(begin) = names::file_begin(&entry.name) {
+                    crate::sometimes!("queue removed of which no record is left");
+                    recovery.remove(names::queue_file(&topic, id, begin), asks);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Queues of which the log holds no record any more keep their numbers after a rebuild.
