@@ -65,19 +65,11 @@ impl Commits {
             return false;
         };
         let steady = upto[last..].iter().all(|c| c.offset > offset);
-        // An older position that a fault kept on its way may have come after the newer one.
-        let overtaken = all.iter().filter(|c| c.at.1 <= upto[last].at.1 && c.offset <= offset);
-        let late = overtaken.into_iter().any(|c| may_come_after(facts, place, c, upto[last].at.1));
+        // Whatever a member that had the queue before told, with a pull too, may have been kept on its way and come after this one.
+        let from = upto[last].at.1 - IN_FLIGHT_MS;
+        let late = all.iter().any(|c| c.client != client && disturbed(facts, place, c.client, from, until));
         steady && !late && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, until)
     }
-}
-
-/// Whether a fault that was on when a commit was told lasted until `to`, so that it may have arrived then.
-fn may_come_after(facts: &Facts, place: Place, commit: &Commit, to: f64) -> bool {
-    let (_, queue) = facts.queue(place.queue);
-    let client = facts.name(commit.client);
-    let mut on = facts.faults.during(commit.at.1, commit.at.1 + IN_FLIGHT_MS);
-    on.any(|f| (f.touches(client) || f.touches_queue(queue)) && f.during(to, to, super::AFTERMATH_MS))
 }
 
 /// Whether a fault at the broker or the client could have kept a commit from being kept.

@@ -34,7 +34,8 @@ impl Store {
         }
         let to = self.queues.slots().min(from + QUEUES_A_STEP as u32);
         for slot in from..to {
-            recovery.stage = Stage::Scrub(slot.max(1));
+            // A cold read comes back to this one, the first one too.
+            recovery.stage = Stage::Scrub(slot);
             self.scrub_queue(recovery, slot, disk, asks)?;
         }
         Ok(if to < self.queues.slots() { Stage::Scrub(to) } else { Stage::Min(0) })
