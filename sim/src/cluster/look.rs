@@ -191,6 +191,10 @@ impl Looks {
     pub fn ends(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (HostId, EndState)> {
         self.taken.iter().map(move |(host, taken)| (*host, taken.look.end_state(&wanted)))
     }
+    /// Whether the last copy of a node still shows how it is.
+    pub fn is_current(&self, host: HostId) -> bool {
+        self.taken.get(&host).is_some_and(|taken| taken.current)
+    }
     /// How a broker is: a copy taken at `since_ns` or later, or since which it has not moved.
     pub fn broker_now(&self, host: HostId, since_ns: u64) -> Option<&BrokerLook> {
         match self.taken.get(&host)? {

@@ -25,7 +25,6 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
     scene.cast.brokers().into_iter().for_each(|host| held_pulls(scene, host));
     orphans(scene);
     let now = scene.now();
-    wake_idle(scene);
     let why = unsettled(scene);
     scene.seen(|seen| {
         seen.calm = if why.is_none() { seen.calm + 1 } else { 0 };
@@ -34,10 +33,12 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
         let serving: Vec<HostId> = seen.ready.iter().chain(seen.name_servers.keys()).copied().collect();
         seen.looks.want(&serving);
     });
+    wake_idle(scene);
     scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
 }
 
-/// In the liveness phase a broker that has done nothing since it was to be looked at is told what it knows already, so that there is a look.
+/// In the liveness phase a broker that has moved since it was last looked at is told what it knows already, so that there is a fresh look
+/// even when nobody else asks it anything.
 fn wake_idle(scene: &Scene) {
     let safety_ns = scene.tape.header.config.safety_ms * 1_000_000;
     if scene.seen(|seen| seen.ready_ns.is_none_or(|ready| scene.now() < ready + safety_ns)) {
@@ -45,7 +46,7 @@ fn wake_idle(scene: &Scene) {
     }
     let servers = scene.cast.name_server_addrs();
     scene.seen(|seen| {
-        let idle = seen.ready.iter().filter(|host| seen.looks.broker_now(**host, seen.looked_ns).is_none());
+        let idle = seen.ready.iter().filter(|host| !seen.looks.is_current(**host));
         for handle in idle.filter_map(|host| seen.brokers.get(host)) {
             // One that stands still takes only so much.
             let _ = handle.try_command(BrokerCommand::NameServers(servers.clone()));
