@@ -276,6 +276,11 @@ fn a_nearly_full_disk_gives_up_files_of_any_age_but_the_last() {
     let before = rig.store.log.files().len();
     rig.disk.usage = Usage { total: 100, free: 14 };
     rig.pass(11);
+    assert_eq!(rig.store.log.files().len(), before, "only the log tells where the queues end");
+    rig.disk.usage.free = 90;
+    (0..12).for_each(|_| rig.pass(1));
+    rig.disk.usage.free = 14;
+    rig.pass(11);
     assert_eq!(rig.store.log.files().len(), before - 10, "ten files a round: {:?}", rig.news);
     for _ in 0..10 {
         rig.pass(11);
