@@ -393,6 +393,7 @@ fn at_least_what_java_recovers_is_recovered() {
         assert!(marks.written as i64 >= int(case, "maxPhyOffset"), "{what}: {marks:?}");
         assert_eq!(marks.begin as i64, int(case, "minPhyOffset"), "{what}");
         let differ = case["queuesThatDiffer"].as_object();
+        let mut lost = 0;
         for (queue, all) in &whole[name] {
             let java = match differ.and_then(|differ| differ.get(queue)) {
                 None => all.clone(),
@@ -407,9 +408,16 @@ fn at_least_what_java_recovers_is_recovered() {
                 let queue_id = id.parse().expect("a queue number");
                 let get = Get { topic, queue_id, offset, max: 1, max_bytes: 1 << 20, tags: None };
                 let got = opened.store.get(&get, &mut opened.disk, &mut opened.asks);
-                assert!(matches!(got.status, GetStatus::Found), "{what}: {queue} at {offset}: {:?}", got.status);
+                // Java hands a damaged message out: a wrong body, or a number that moves the group to another place. Here it is named, and
+                // readers are led past it.
+                let is_damaged = what.contains("byte");
+                let is_lost = is_damaged && matches!(got.status, GetStatus::MessageWasRemoving);
+                let is_there = matches!(got.status, GetStatus::Found);
+                assert!(is_there || is_lost, "{what}: {queue} at {offset}: {:?}", got.status);
+                lost += usize::from(is_lost);
             }
         }
+        assert!(lost <= 1, "{what}: {lost} messages are lost, one was damaged");
         let is_cut = marks.written < if name == "store-killed" { 545_898 } else { 281_644 };
         let says_so = opened.notes.iter().any(|note| note.contains("commitlog/") && note.contains("bytes"));
         assert!(

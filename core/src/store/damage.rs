@@ -1,6 +1,6 @@
 //! Damage that a reader meets: a record, or the queue entry that leads to it, is no longer what was written.
 //!
-//! Invariant: a record is handed out only if its position, checksum, topic, queue and number are those that were asked for. An
+//! Invariant: a record is handed out only if its checksum, topic, queue and number are those that were asked for. An
 //! entry is a projection and is put right from the log; a record that is lost costs itself alone, and is named once.
 
 use std::collections::BTreeSet;
@@ -52,17 +52,23 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Whether these bytes, read at a position, are the whole and sound record for this place.
+    /// Whether these bytes, read at a position, are the whole and sound record for this place. One that only says a wrong position of
+    /// itself is handed out, as Java does.
     pub fn is(&self, bytes: &[u8], physical: u64) -> bool {
-        Record::parse(bytes).is_ok_and(|record| record.total == bytes.len() && self.is_record(&record, physical))
+        let is_it = |record: &Record<'_>| self.is_record(record, physical) || self.is_mine(record);
+        Record::parse(bytes).is_ok_and(|record| record.total == bytes.len() && record.body_is_sound() && is_it(&record))
     }
 
+    /// Whether a record that was searched for is the one: a body may hold what looks like a record, but not its position.
     fn is_record(&self, record: &Record<'_>, physical: u64) -> bool {
         let is_here = record.physical.cast_unsigned() == physical && record.body_is_sound();
-        let is_mine = record.topic == self.topic
+        is_here && (self.is_mine(record) || memmem::find(record.properties, MULTI_DISPATCH).is_some())
+    }
+
+    fn is_mine(&self, record: &Record<'_>) -> bool {
+        record.topic == self.topic
             && record.queue_id.cast_unsigned() == self.queue_id
-            && record.queue_offset.cast_unsigned() == self.offset;
-        is_here && (is_mine || memmem::find(record.properties, MULTI_DISPATCH).is_some())
+            && record.queue_offset.cast_unsigned() == self.offset
     }
 }
 
