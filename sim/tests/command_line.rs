@@ -90,7 +90,7 @@ mod simulated {
         assert!(text(&output).contains("own.toml:4: unknown field `colour`, expected one of"), "{}", text(&output));
         let output = sim(&["run", "no-such-scenario"]).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
-        assert!(text(&output).contains("there are: broker-crash"), "{}", text(&output));
+        assert!(text(&output).contains("there are: backlog"), "{}", text(&output));
         assert_eq!(sim(&["run", "broker-crash", "--seeds", "7..7"]).output().unwrap().status.code(), Some(2));
         assert_eq!(sim(&["hunt", "--plant", "no-such-bug"]).output().unwrap().status.code(), Some(2));
     }

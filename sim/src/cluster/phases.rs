@@ -55,6 +55,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
         Job::Anew(host) => act::start_refused(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
         Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
+        Job::Wake(host) => settle::wake(scene, host),
         Job::Check => {
             settle::look_around(scene);
             scene.remind(scene.now() + CHECK_NS, Job::Check);

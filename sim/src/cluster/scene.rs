@@ -44,6 +44,8 @@ pub(crate) enum Job {
     Stop(HostId),
     /// A handler of a consumer is done with a delivery.
     Handled(HostId, u64, Life),
+    /// A broker that nobody asks anything does something, so that it can be looked at.
+    Wake(HostId),
     /// A look at everything.
     Check,
     /// A request of the administrator is sent again.

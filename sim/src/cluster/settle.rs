@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
 use super::look::{BrokerLook, Held};
-use super::scene::Scene;
+use super::scene::{Job, Scene};
 use crate::tape::{Action, Model, Trigger, What};
 use crate::world::HostId;
 
@@ -44,14 +45,18 @@ fn wake_idle(scene: &Scene) {
     if scene.seen(|seen| seen.ready_ns.is_none_or(|ready| scene.now() < ready + safety_ns)) {
         return;
     }
+    let moved: Vec<HostId> =
+        scene.seen(|seen| seen.ready.iter().filter(|host| !seen.looks.is_current(**host)).copied().collect());
+    // One after the other: what happens in one moment on two hosts has no order.
+    (1..).zip(moved).for_each(|(nth, host)| scene.remind(scene.now() + nth * 1_000_000, Job::Wake(host)));
+}
+
+/// Tells a broker what it knows already.
+pub(super) fn wake(scene: &Scene, host: HostId) {
     let servers = scene.cast.name_server_addrs();
-    scene.seen(|seen| {
-        let idle = seen.ready.iter().filter(|host| !seen.looks.is_current(**host));
-        for handle in idle.filter_map(|host| seen.brokers.get(host)) {
-            // One that stands still takes only so much.
-            let _ = handle.try_command(BrokerCommand::NameServers(servers.clone()));
-        }
-    });
+    // One that stands still takes only so much.
+    let told = |handle: &Handle<BrokerCommand>| drop(handle.try_command(BrokerCommand::NameServers(servers)));
+    scene.seen(|seen| seen.brokers.get(&host).map(told));
 }
 
 /// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.
