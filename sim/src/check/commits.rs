@@ -67,9 +67,16 @@ impl Commits {
         let steady = upto[last..].iter().all(|c| c.offset > offset);
         // Whatever a member that had the queue before told, with a pull too, may have been kept on its way and come after this one.
         let from = upto[last].at.1 - IN_FLIGHT_MS;
-        let late = all.iter().any(|c| c.client != client && disturbed(facts, place, c.client, from, until));
+        let late = all.iter().any(|c| c.client != client && delayed(facts, c.client, from, until));
         steady && !late && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, until)
     }
+}
+
+/// Whether a fault could have kept requests of a client on their way.
+fn delayed(facts: &Facts, client: Name, from: f64, to: f64) -> bool {
+    let kinds = ["heartbeat-delay", "pause", "slow-cpu", "slow-link", "thin-link", "partition"];
+    let client = facts.name(client);
+    facts.faults.during(from, to).any(|f| kinds.contains(&f.kind.as_str()) && f.touches(client))
 }
 
 /// Whether a fault at the broker or the client could have kept a commit from being kept.
