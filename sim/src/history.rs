@@ -289,6 +289,9 @@ pub enum Op {
         /// Everything had time to arrive.
         #[serde(default)]
         drained: bool,
+        /// Groups without a member at the end: what waits for them counts as neither lost nor delivered.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deserted: Vec<String>,
     },
 }
 

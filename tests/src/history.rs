@@ -53,10 +53,13 @@ impl History {
         &self.lines
     }
 
-    /// Writes header and lines in time order.
+    /// Writes header and lines in time order. Of lines of one instant the invocations of sends come first: clients with coarse
+    /// clocks cannot tell that a message which arrived in the same millisecond had been sent before.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut sorted: Vec<&Value> = self.lines.iter().collect();
-        sorted.sort_by(|a, b| a["t"].as_f64().unwrap_or(0.0).total_cmp(&b["t"].as_f64().unwrap_or(0.0)));
+        let sends = |line: &Value| line["op"] == "send" && line["type"] == "invoke";
+        let time = |line: &Value| line["t"].as_f64().unwrap_or(0.0);
+        sorted.sort_by(|a, b| time(a).total_cmp(&time(b)).then(sends(b).cmp(&sends(a))));
         let mut out = io::BufWriter::new(std::fs::File::create(path)?);
         writeln!(out, "{}", self.header)?;
         for line in sorted {

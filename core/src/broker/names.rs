@@ -3,38 +3,17 @@
 //! Invariant: a name that passed here fits into a record, a path component and a properties text. The rules and texts are
 //! those of Java's `TopicValidator`.
 
-/// Longest name of a topic in bytes; also the longest length that fits into a V1 record.
-pub const TOPIC_MAX: usize = 127;
+pub use crate::message::names::{
+    DLQ_PREFIX, GROUP_MAX, HALF_TOPIC, OP_HALF_TOPIC, RETRY_PREFIX, SCHEDULE_TOPIC, TOPIC_MAX, is_plain,
+    is_send_forbidden, retry_topic,
+};
+
 /// Longest name of a retry or dead-letter topic.
 pub const RETRY_TOPIC_MAX: usize = 255;
-/// Longest name of a group.
-pub const GROUP_MAX: usize = 120;
-/// Prefix of the topic that holds what a group failed to consume.
-pub const RETRY_PREFIX: &str = "%RETRY%";
-/// Prefix of the topic that holds what a group failed to consume for good.
-pub const DLQ_PREFIX: &str = "%DLQ%";
 /// The topic whose settings automatic creation copies.
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
-/// Holds delayed messages.
-pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
-/// Holds prepared messages of transactions.
-pub const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
-/// Holds the marks that end transactions.
-pub const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 /// Holds messages of the timer wheel.
 pub const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
-
-/// Topics that clients may not send to.
-const NOT_ALLOWED_TO_SEND: [&str; 8] = [
-    SCHEDULE_TOPIC,
-    HALF_TOPIC,
-    OP_HALF_TOPIC,
-    "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
-    "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
-    "SELF_TEST_TOPIC",
-    "OFFSET_MOVED_EVENT",
-];
 
 /// Topics of the system beside those that carry the name of the broker or the cluster.
 const SYSTEM: [&str; 13] = [
@@ -75,19 +54,9 @@ pub fn system_topics() -> impl Iterator<Item = &'static str> {
     SYSTEM.into_iter()
 }
 
-/// Whether clients may not send to a topic.
-pub fn is_send_forbidden(topic: &str) -> bool {
-    NOT_ALLOWED_TO_SEND.contains(&topic)
-}
-
 /// Whether a group belongs to the system: no retry topic is made for it and it cannot be deleted by accident.
 pub fn is_system_group(group: &str) -> bool {
     group.starts_with("CID_RMQ_SYS_") || SYSTEM_GROUPS.contains(&group)
-}
-
-/// The topic that holds a group's failed messages.
-pub fn retry_topic(group: &str) -> String {
-    [RETRY_PREFIX, group].concat()
 }
 
 /// Why a topic name is refused, if it is.
@@ -122,11 +91,6 @@ pub fn check_group(group: &str) -> Result<(), String> {
         return Err(format!("The specified group: {group}, is longer than group max length: {GROUP_MAX}"));
     }
     Ok(())
-}
-
-/// Letters, digits and `%|_-` only.
-fn is_plain(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'_' | b'-'))
 }
 
 #[cfg(test)]

@@ -2,27 +2,11 @@
 //!
 //! Invariant: a name that passes here is one that a broker accepts too; the texts are those of the Java client.
 
-/// Longest topic that a client names (Java `Validators.TOPIC_MAX_LENGTH`).
-pub const TOPIC_MAX: usize = 127;
-/// Longest group (Java `TopicValidator.GROUP_MAX_LENGTH`… `Validators.CHARACTER_MAX_LENGTH` is wider, the broker is not).
-pub const GROUP_MAX: usize = 120;
-/// Prefix of the topic that holds a group's messages to be tried again (Java `MixAll.RETRY_GROUP_TOPIC_PREFIX`).
-pub const RETRY_PREFIX: &str = "%RETRY%";
+use crate::message::names::{GROUP_MAX, TOPIC_MAX, is_plain, is_send_forbidden};
+
 /// The group that every consumer has when none is set; Java refuses it.
 const DEFAULT_CONSUMER: &str = "DEFAULT_CONSUMER";
 const DEFAULT_PRODUCER: &str = "DEFAULT_PRODUCER";
-/// Topics that only a broker writes to (Java `TopicValidator.NOT_ALLOWED_SEND_TOPIC_SET`).
-const NOT_FOR_SENDING: [&str; 8] = [
-    "OFFSET_MOVED_EVENT",
-    "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
-    "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC",
-    "RMQ_SYS_TRANS_HALF_TOPIC",
-    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "SCHEDULE_TOPIC_XXXX",
-    "SELF_TEST_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
-];
-
 /// A name that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -65,7 +49,7 @@ pub fn check_topic(topic: &str) -> Result<(), NameError> {
     if topic.encode_utf16().count() > TOPIC_MAX {
         return Err(NameError::TopicLong);
     }
-    if !plain(topic) {
+    if !is_plain(topic) {
         return Err(NameError::TopicCharacters(topic.to_owned()));
     }
     Ok(())
@@ -74,7 +58,7 @@ pub fn check_topic(topic: &str) -> Result<(), NameError> {
 /// Java `Validators.checkTopic` and `isNotAllowedSendTopic`.
 pub fn check_topic_for_sending(topic: &str) -> Result<(), NameError> {
     check_topic(topic)?;
-    if NOT_FOR_SENDING.contains(&topic) {
+    if is_send_forbidden(topic) {
         return Err(NameError::TopicForbidden(topic.to_owned()));
     }
     Ok(())
@@ -88,7 +72,7 @@ pub fn check_group(group: &str) -> Result<(), NameError> {
     if group.encode_utf16().count() > GROUP_MAX {
         return Err(NameError::GroupLong(group.to_owned()));
     }
-    if !plain(group) {
+    if !is_plain(group) {
         return Err(NameError::GroupCharacters(group.to_owned()));
     }
     Ok(())
@@ -108,8 +92,4 @@ pub fn check_producer_group(group: &str) -> Result<(), NameError> {
 
 fn refuse_default(group: &str, role: &'static str, name: &'static str) -> Result<(), NameError> {
     if group == name { Err(NameError::GroupDefault { role, name }) } else { Ok(()) }
-}
-
-fn plain(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'_' | b'-'))
 }

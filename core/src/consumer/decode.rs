@@ -66,7 +66,7 @@ fn message(pulled: &Bytes, record: &Record<'_>, queue: &Queue, body_max: usize) 
     let position = u64::try_from(record.physical).map_err(|_| "the position is negative")?;
     let offset_id = offset_msg_id(record.store_host, position);
     let unique = properties::get(&text, names::UNIQ_KEY).map(ToOwned::to_owned);
-    let origin = if record.topic.starts_with(crate::client::names::RETRY_PREFIX) {
+    let origin = if record.topic.starts_with(crate::message::names::RETRY_PREFIX) {
         properties::get(&text, names::RETRY_TOPIC)
     } else {
         None

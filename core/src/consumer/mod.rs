@@ -32,8 +32,9 @@ pub use request::{ConsumerCommand, ConsumerEvent, Message, Outcome};
 pub use subscription::{ALL, Subscription, SubscriptionError};
 
 use self::locks::LOCK_EVERY;
-use crate::client::names::{RETRY_PREFIX, check_consumer_group};
+use crate::client::names::check_consumer_group;
 use crate::client::{CallError, Client, News, Presence, Queue, RouteNews, Want};
+use crate::message::names::RETRY_PREFIX;
 use crate::node::{ConnId, Cx, Input, Instant, Node, Output};
 use crate::wire::codes::request as code;
 use crate::wire::heartbeat::{

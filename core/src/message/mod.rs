@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod compress;
 pub mod ids;
+pub mod names;
 pub mod properties;
 pub mod record;
 

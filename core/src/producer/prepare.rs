@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::ProducerConfig;
 use super::request::{OutMessage, SendError, SendErrorKind, Stored};
-use crate::client::names::{RETRY_PREFIX, check_topic_for_sending};
+use crate::client::names::check_topic_for_sending;
 use crate::message::batch::{self, BatchMessage};
 use crate::message::compress::{Compression, compress};
 use crate::message::ids::UniqueIds;
+use crate::message::names::RETRY_PREFIX;
 use crate::message::properties::{self, names};
 use crate::message::record::PROPERTIES_MAX;
 use crate::wire::codes::response;

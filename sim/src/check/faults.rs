@@ -53,6 +53,12 @@ impl Fault {
         queue.broker.as_ref().is_none_or(|broker| self.touches(broker))
     }
 
+    /// Whether it is known to have left the message at a position in place.
+    pub fn kept(&self, topic: &str, queue: &Queue, offset: u64) -> bool {
+        let marks = self.durable.as_ref().and_then(|durable| durable.get(topic));
+        marks.and_then(|marks| marks.get(&queue.id.to_string())).is_some_and(|mark| offset < *mark)
+    }
+
     /// Whether it was on at some time in the range, aftermath included.
     pub fn during(&self, from: f64, to: f64, aftermath: f64) -> bool {
         self.from <= to && self.until.is_none_or(|until| until + aftermath >= from)

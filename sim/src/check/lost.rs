@@ -4,7 +4,7 @@
 //! the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room removed; a message that was
 //! damaged on the disk, by name; and whatever lies on a broker that stays down, or on a disk that was replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_reports::Oracle;
 
@@ -19,14 +19,17 @@ use crate::tape::{Model, StartFrom};
 /// A group that begins at the last position may miss what was sent before it knew its queues: one rebalance period (20 s).
 const SETTLING_MS: f64 = 20_000.0;
 
-/// Looks at every acknowledged message.
-pub fn judge(facts: &Facts, deliveries: &Deliveries, found: &mut Found) {
+/// Looks at every acknowledged message; nothing is lost for a group in `deserted`.
+pub fn judge(facts: &Facts, deliveries: &Deliveries, deserted: &BTreeSet<Name>, found: &mut Found) {
     let mut tails: BTreeMap<(String, u64), Tail> = BTreeMap::new();
     for (id, message) in (0..).zip(&facts.messages) {
         if message.outcome != Some(Phase::Ok) {
             continue;
         }
         for (audience, since) in facts.audiences.get(&message.topic).into_iter().flatten() {
+            if deserted.contains(audience) {
+                continue;
+            }
             let seen = deliveries.seen(*audience, id);
             if seen.iter().any(|s| s.consumed) || !belongs(facts, message, *audience, *since) {
                 continue;
@@ -99,7 +102,7 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
     let mut covered = false;
     if facts.flush_is_async() {
         for cut in facts.faults.cuts(queue, message.invoked.1, f64::INFINITY).filter(|cut| acked_before(message, cut)) {
-            if durable(facts, cut, message, queue, offset) {
+            if offset.is_some_and(|offset| cut.kept(facts.name(message.topic), queue, offset)) {
                 covered = true;
             } else {
                 return Missing::Tail(cut);
@@ -134,15 +137,6 @@ fn removed(facts: &Facts, message: &Message, queue: &Queue, offset: Option<u64>)
 /// client was late since before.
 fn acked_before(message: &Message, cut: &Fault) -> bool {
     message.answered <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
-}
-
-/// Whether the image of the cut is known to hold the message.
-fn durable(facts: &Facts, cut: &Fault, message: &Message, queue: &Queue, offset: Option<u64>) -> bool {
-    let marks = cut.durable.as_ref().and_then(|d| d.get(facts.name(message.topic)));
-    match (marks.and_then(|m| m.get(&queue.id.to_string())), offset) {
-        (Some(mark), Some(offset)) => offset < *mark,
-        _ => false,
-    }
 }
 
 fn lost(facts: &Facts, found: &mut Found, clause: &str, message: &Message, audience: Name, seen: &[Seen]) {

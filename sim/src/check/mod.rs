@@ -46,6 +46,7 @@ pub struct Checker {
     commits: Commits,
     found: Found,
     drained: bool,
+    deserted: Vec<String>,
 }
 
 impl Checker {
@@ -59,14 +60,15 @@ impl Checker {
             commits: Commits::default(),
             found: Found::default(),
             drained: false,
+            deserted: Vec::new(),
         }
     }
 
     /// Takes the next record; `line` is its line number in the file.
     pub fn feed(&mut self, line: u64, record: &Record) {
-        let Checker { facts, deliveries, order, overlap, commits, found, drained } = self;
-        if let Op::End { drained: all } = record.op {
-            *drained = all;
+        let Checker { facts, deliveries, order, overlap, commits, found, drained, deserted } = self;
+        if let Op::End { drained: all, deserted: groups } = &record.op {
+            (*drained, *deserted) = (*all, groups.clone());
             return;
         }
         if let Op::Reset { group, topic, queue, .. } = &record.op {
@@ -100,7 +102,8 @@ impl Checker {
     /// The judgement; proofs still lack their texts (see [`Judgement::quote`]).
     pub fn finish(mut self) -> Judgement {
         if self.drained {
-            lost::judge(&self.facts, &self.deliveries, &mut self.found);
+            let deserted = self.deserted.iter().map(|group| self.facts.intern(group)).collect();
+            lost::judge(&self.facts, &self.deliveries, &deserted, &mut self.found);
         }
         self.found.finish(self.facts.acked, self.facts.delivered, self.drained)
     }

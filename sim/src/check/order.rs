@@ -114,19 +114,15 @@ impl Order {
             *front = now;
             return;
         }
-        if facts.faults.cuts(queue, 0.0, visit.at.1).any(|cut| cut.until.is_none_or(|up| up >= front.at.1)) {
-            *front = now;
-            return;
-        }
-        // The one was stored before a power cut and waited in the memory of its owner, the other was stored after it.
-        let anew = |cut: &Fault| {
-            let front = front.message.map(|id| facts.message(id).invoked.1);
-            let now = visit.message.map(|id| facts.message(id).ended.1);
-            front.is_some_and(|front| front <= cut.from) && now.is_some_and(|now| now == 0.0 || now >= cut.from)
-        };
-        if facts.faults.cuts(queue, 0.0, visit.at.1).any(anew) {
-            *front = now;
-            return;
+        if let (Some(before), Some(id)) = (front.message, visit.message) {
+            let cut_off = |cut: &Fault| {
+                parted(facts, cut, before, id)
+                    || (parted(facts, cut, id, before) && !cut.kept(facts.name(topic), queue, visit.offset))
+            };
+            if facts.faults.cuts(queue, 0.0, visit.at.1).any(cut_off) {
+                *front = now;
+                return;
+            }
         }
         let same = front.client == visit.client && front.since == visit.session.since;
         if !strict && (!same || facts.rules(visit.place.audience).parallel) {
@@ -159,7 +155,12 @@ impl Order {
             return;
         };
         let moved = latest.queue != visit.place.queue && facts.routes_may_change(message.invoked.1, latest.sent);
-        if message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent && !moved {
+        let (topic, queue) = facts.queue(visit.place.queue);
+        let taken = facts
+            .faults
+            .cuts(queue, 0.0, visit.at.1)
+            .any(|cut| parted(facts, cut, id, latest.message) && !cut.kept(facts.name(topic), queue, visit.offset));
+        if message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent && !moved && !taken {
             let later = facts.message(latest.message);
             let mut v = violation(Oracle::KeyOrder, "overtaken", "consumer");
             v.topic_kind = facts.topic_kind(message.topic);
@@ -178,4 +179,11 @@ impl Order {
             *latest = now;
         }
     }
+}
+
+/// Whether the one may have been stored before a power cut and the other after it. What the cut took from the disk may still
+/// wait in the memory of its owner, while another member is handed what took its place.
+fn parted(facts: &Facts, cut: &Fault, before: MessageId, after: MessageId) -> bool {
+    let after = facts.message(after);
+    facts.message(before).invoked.1 <= cut.from && (after.outcome != Some(Phase::Ok) || after.ended.1 >= cut.from)
 }

@@ -113,7 +113,7 @@ fn write(plan: &Plan) -> History {
             w.deliver((queue + shift) % plan.members, &key, (*queue, offset));
         }
     }
-    w.say("", Op::End { drained: true });
+    w.say("", Op::End { drained: true, deserted: Vec::new() });
     w.history
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The histories are written in a shorthand, one line each, with the time first:
 //! `1 p1 send 7 T k1 [shard] [#tag]`, `2 p1 ok 7 a:0@41`, `p1 fail 7`, `p1 info 7`; `3 c1 got 9 g T a:0@41 k1`, `c1 done 9`,
-//! `c1 again 9`, `c1 died 9`; `c1 has g T a:0 a:1`; `c1 commit g T a:0 42`; `reset g T a:0 0`; `fault kill a`; `end`.
+//! `c1 again 9`, `c1 died 9`; `c1 has g T a:0 a:1`; `c1 commit g T a:0 42`; `reset g T a:0 0`; `fault kill a`;
+//! `end`, with the groups that nobody is a member of any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,7 +94,10 @@ fn record(line: &str) -> Record {
     let words: Vec<&str> = line.split_whitespace().collect();
     let t = words[0].parse().expect("a time");
     let (client, op) = match words[1] {
-        "end" => ("", Op::End { drained: true }),
+        "end" => {
+            let deserted = words[2..].iter().map(ToString::to_string).collect();
+            ("", Op::End { drained: true, deserted })
+        }
         "fault" => {
             let durable = words.get(4).map(|mark| {
                 let (queue, offset) = position(mark);
@@ -188,6 +192,8 @@ fn lost_never_delivered() {
     green(&format!("{sent} 4 fault kill a\n 9 end"));
     broken("lost/never-delivered", &format!("{sent} 4 fault kill a\n 5 fault heal a\n 9 end"));
     broken("lost/never-delivered", &format!("{sent} 4 fault kill b\n 9 end"));
+    green(&format!("{sent} 9 end g"));
+    broken("lost/never-delivered", &format!("{sent} 9 end p"));
     green(&format!("{sent} 4 fault pause a\n 5 fault kill a\n 6 fault heal a\n 9 end"));
     broken("lost/never-delivered", &format!("{sent} 4 fault pause a\n 5 fault kill a\n 6 fault start a\n 9 end"));
 }
@@ -340,6 +346,26 @@ fn queue_order_of_deliveries() {
         "{ONE} {} 9 end",
         "6 fault power a\n 7 fault heal a\n 7 p1 send 3 T k3\n 8 p1 ok 3 a:0@0\n 8 c1 got 3 g T a:0@0 k3\n 8 c1 done 3\n"
     ));
+}
+
+/// A member stands still with a message in its memory, a power cut takes it from the disk, and what is sent after that is
+/// handed out first.
+#[test]
+fn order_across_a_power_cut() {
+    let late = |cut: &str, at: &str| {
+        format!(
+            "1 p1 send 1 K k0 s\n 2 p1 ok 1 a:0@0\n 3 p1 send 2 K k1 s\n 4 p1 ok 2 a:0@1\n 10 fault {cut}\n 11 fault heal a\n
+             20 p1 send 3 K k2 s\n 21 p1 ok 3 a:0@{at}\n 22 c2 got 1 o K a:0@{at} k2\n 23 c2 done 1\n
+             24 c1 got 1 o K a:0@1 k1\n 25 c1 done 1"
+        )
+    };
+    assert_eq!(found_in(asynchronous(), &late("power a 0@1", "1")), [] as [&str; 0]);
+    assert_eq!(found_in(asynchronous(), &late("power a", "1")), [] as [&str; 0]);
+    let both = ["key-order/overtaken", "queue-order/went-back"];
+    assert_eq!(found_in(asynchronous(), &late("power a 0@2", "2")), both, "the cut left it in place");
+    assert_eq!(found_in(asynchronous(), &late("kill a", "2")), both);
+    let before = late("power a 0@1", "2").replace("20 p1 send 3", "5 p1 send 3").replace("21 p1 ok 3", "6 p1 ok 3");
+    assert_eq!(found_in(asynchronous(), &before), both, "the cut did not part them");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use seedmq_core::client::names::RETRY_PREFIX;
+use seedmq_core::message::names::RETRY_PREFIX;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
@@ -142,7 +142,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     } else {
         settle::complain(scene);
     }
-    scene.history(scene.cast.admin(), Op::End { drained: settled && !settle::deserted(scene) });
+    scene.history(scene.cast.admin(), Op::End { drained: settled, deserted: settle::deserted(scene) });
     let topics = &scene.tape.header.config.topics;
     let wanted = |topic: &str| topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX);
     scene.seen(|seen| seen.ends = seen.looks.ends(wanted).collect());

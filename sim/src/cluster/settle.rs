@@ -238,15 +238,15 @@ fn absent(scene: &Scene) -> Option<Unsettled> {
     Some((Oracle::Convergence, "still-down", format!("{} has not come back yet", scene.cast.name(host))))
 }
 
-/// Whether some group has no member left: what is stored for it has nobody to come to.
-pub(super) fn deserted(scene: &Scene) -> bool {
+/// Groups that have no member left: what is stored for them has nobody to come to.
+pub(super) fn deserted(scene: &Scene) -> Vec<String> {
     let with_members = members(scene);
-    let clustering = |name: &String| {
-        let shape = scene.tape.header.config.groups.get(name);
+    let clustering = |name: &&String| {
+        let shape = scene.tape.header.config.groups.get(*name);
         shape.is_none_or(|group| group.model == Model::Clustering)
     };
-    let all = scene.tape.header.config.consumers.iter().map(|consumer| &consumer.group);
-    all.filter(|name| clustering(name)).any(|name| !with_members.contains_key(name))
+    let all: BTreeSet<&String> = scene.tape.header.config.consumers.iter().map(|consumer| &consumer.group).collect();
+    all.into_iter().filter(clustering).filter(|name| !with_members.contains_key(*name)).cloned().collect()
 }
 
 fn sends(scene: &Scene) -> Option<Unsettled> {

@@ -201,8 +201,8 @@ pub(super) fn sentence(record: &Record, calls: &Calls) -> String {
             format!("{group} is reset to offset {offset} of {topic} queue {queue}")
         }
         Op::Fault { kind, target, .. } => fault(kind, target),
-        Op::End { drained: true } => "everything had time to arrive".to_owned(),
-        Op::End { drained: false } => "the run ends before everything had time to arrive".to_owned(),
+        Op::End { drained: true, .. } => "everything had time to arrive".to_owned(),
+        Op::End { drained: false, .. } => "the run ends before everything had time to arrive".to_owned(),
     }
 }
 

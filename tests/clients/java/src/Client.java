@@ -1,5 +1,6 @@
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -62,7 +63,8 @@ public final class Client {
     }
 
     private static synchronized void line(String op, String type, long call, String rest) {
-        double t = System.currentTimeMillis() - Long.parseLong(option("t0", "0"));
+        Instant now = Instant.now();
+        double t = now.toEpochMilli() - Long.parseLong(option("t0", "0")) + now.getNano() % 1_000_000 / 1e6;
         OUT.println("{\"t\":" + t + ",\"client\":" + quoted(option("client", "java")) + ",\"op\":\"" + op + "\",\"type\":\"" + type
             + "\",\"call\":" + call + rest + "}");
         OUT.flush();
