@@ -164,6 +164,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["power-loss-async-flush"],
     },
     Plant {
+        name: "positions-kept-in-memory",
+        about: "after a power cut the broker takes messages before it has written down which positions are no longer to be trusted",
+        oracles: &[Oracle::Lost],
+        scenarios: &["power-loss-async-flush", "swarm"],
+    },
+    Plant {
         name: "rotten-record-delivered",
         about: "the broker hands out a record without a look at its checksum",
         oracles: &[Oracle::Phantom],

@@ -76,6 +76,9 @@ pub struct Action {
     pub what: What,
 }
 
+/// Allocation strategies of consumer groups by their Java names.
+pub const STRATEGIES: [&str; 3] = ["AVG", "AVG_BY_CIRCLE", "CONSISTENT_HASH"];
+
 /// When an action happens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -101,6 +104,16 @@ pub enum Trigger {
     },
 }
 
+impl Trigger {
+    /// The kind of event that it waits for, if it does.
+    pub fn event(&self) -> Option<&'static str> {
+        match self {
+            Trigger::At { .. } => None,
+            Trigger::On { event, .. } => Some(event.name()),
+        }
+    }
+}
+
 /// Events that an action can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -119,6 +132,21 @@ pub enum Moment {
     Rebalance,
     /// A message was handed to the handler of a consumer.
     Delivery,
+}
+
+impl Moment {
+    /// Its name on tapes and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Moment::SyncInFlight => "sync-in-flight",
+            Moment::Recovery => "recovery",
+            Moment::Ready => "ready",
+            Moment::RequestReceived => "request-received",
+            Moment::ResponseSent => "response-sent",
+            Moment::Rebalance => "rebalance",
+            Moment::Delivery => "delivery",
+        }
+    }
 }
 
 /// How a message is sent.

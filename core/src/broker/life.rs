@@ -18,13 +18,13 @@ use super::topics::{PERM_READ, PERM_WRITE, QUEUES_MAX, Topics, TopicsFile};
 use super::{Broker, BrokerEvent, Peer, names};
 use crate::message::ids::UniqueIds;
 use crate::node::{Addr, ConnId, Cx, DialId, DiskDone, DiskError, Instant, Output};
-use crate::sometimes;
 use crate::store::StoreNews;
 use crate::wire::Frame;
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupWrapper;
 use crate::wire::json::{self, Style};
 use crate::wire::topic::TopicConfig;
+use crate::{planted, sometimes};
 
 /// Period of the look at held pulls (Java `PullRequestHoldService`).
 const HOLD_CHECK: Duration = Duration::from_secs(5);
@@ -161,8 +161,8 @@ impl Broker {
         self.register(cx);
     }
 
-    /// After a power cut, positions beyond what was recovered no longer say what they said. That must be on disk before the first
-    /// new one is handed out.
+    /// After a power cut, positions beyond what was recovered no longer say what they said. That, and every committed offset that was
+    /// cut back, must be on disk before the first new position is handed out: see [`Broker::positions_unkept`].
     fn distrust_positions(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         if !self.store.ended_well() || self.store.gave_up_records() {
             self.cut_offsets_back(cx);
@@ -176,11 +176,38 @@ impl Broker {
             before.clone().follow(&life, cx.now.wall_ms, store.queues())
         };
         self.fence = Fence::new(ends.clone());
-        if ends == before {
-            return self.ready(cx);
+        self.files.recovered_ends.want(u64::from(ends != before));
+        self.recovered_ends = ends;
+        self.settle_files(cx);
+        self.ready_once_kept(cx);
+    }
+
+    /// Serves once what is known of positions is on disk. Where it cannot be written there are no sends, but reads.
+    fn ready_once_kept(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
+        let is_kept = |file: &ConfigFile| file.is_settled() || file.stuck().is_some();
+        if self.phase == Phase::Recovering && [&self.files.recovered_ends, &self.files.offsets].into_iter().all(is_kept)
+        {
+            self.ready(cx);
         }
-        self.files.recovered_ends.want(1);
-        self.asks.extend(self.files.recovered_ends.ask(|| json::to_vec(&ends, Style::Fastjson).into()));
+    }
+
+    /// Why no message may be taken yet: what this life found out about positions is in memory only. After another power cut a reader
+    /// would be led past what is stored meanwhile.
+    pub(super) fn positions_unkept(&self) -> Option<String> {
+        let (ends, offsets) = (&self.files.recovered_ends, &self.files.offsets);
+        let file = if !ends.is_settled() {
+            ends
+        } else if offsets.done() < self.offsets_cut {
+            offsets
+        } else {
+            return None;
+        };
+        if planted!("positions-kept-in-memory") {
+            return None;
+        }
+        let why =
+            file.failed().map_or_else(|| "is being written".to_owned(), |why| format!("cannot be written: {why}"));
+        Some(format!("no message is taken before {} is on the disk; it {why}", file.path()))
     }
 
     fn cut_offsets_back(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
@@ -192,6 +219,8 @@ impl Broker {
         let cut = self.offsets.cut_back(end_of);
         if cut > 0 {
             sometimes!("committed offset cut back to what was recovered");
+            self.offsets_cut = self.offsets.version();
+            self.files.offsets.want(self.offsets_cut);
             let text =
                 format!("{cut} committed offsets lay beyond the recovered end of their queue and were cut back to it");
             cx.out.event(BrokerEvent::Notice(text));
@@ -425,10 +454,7 @@ impl Broker {
         if &**path == persist::TOPICS {
             self.go_on_with_deferred(failed, cx);
         }
-        if &**path == persist::RECOVERED_ENDS && self.phase == Phase::Recovering {
-            // Where it could not be written, two power cuts in a row may deceive a reader: that is no reason not to serve.
-            self.ready(cx);
-        }
+        self.ready_once_kept(cx);
     }
 
     /// Writes the files whose content changed. Offsets follow their own period.
@@ -448,6 +474,7 @@ impl Broker {
         ask(&mut self.files.topics, &|| topics.to_file());
         ask(&mut self.files.groups, &|| groups.to_file());
         ask(&mut self.files.offsets, &|| self.offsets.to_file());
+        ask(&mut self.files.recovered_ends, &|| json::to_vec(&self.recovered_ends, Style::Fastjson).into());
         ask(&mut self.files.overrides, &|| super::admin::overrides_text(&self.overrides));
     }
 
@@ -504,7 +531,7 @@ impl Broker {
 
     fn files_failed(&self) -> bool {
         let files = &self.files;
-        [&files.topics, &files.groups, &files.offsets, &files.overrides].iter().any(|file| file.failed().is_some())
+        files.all().iter().any(|file| file.failed().is_some())
     }
 
     /// The earliest thing that waits for the clock.
@@ -551,9 +578,7 @@ impl Broker {
     fn go_on_stopping(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         let Phase::Stopping { leave_by, until } = self.phase else { return };
         self.left = self.calls.in_flight() == 0 || cx.now.mono >= leave_by;
-        let files = &self.files;
-        let saved =
-            [&files.topics, &files.groups, &files.offsets, &files.overrides].iter().all(|file| file.is_settled());
+        let saved = self.files.all().iter().all(|file| file.is_settled());
         let done = saved && self.store.stopped() && self.left;
         if !done && cx.now.mono < until {
             return;

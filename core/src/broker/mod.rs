@@ -122,6 +122,12 @@ struct Files {
     recovered_ends: ConfigFile,
 }
 
+impl Files {
+    fn all(&self) -> [&ConfigFile; 5] {
+        [&self.topics, &self.groups, &self.offsets, &self.overrides, &self.recovered_ends]
+    }
+}
+
 /// A broker. See the module.
 pub struct Broker {
     config: BrokerConfig,
@@ -154,8 +160,10 @@ pub struct Broker {
     overrides_version: u64,
     conns: BTreeMap<ConnId, Peer>,
     stats: BrokerStats,
-    /// What the last life knew of power cuts.
+    /// What this life knows of power cuts; before the store is recovered, what the last one knew.
     recovered_ends: RecoveredEnds,
+    /// This version of the offsets must be on disk before a message is taken: some were cut back.
+    offsets_cut: u64,
     /// What a Java broker has delivered of its delayed messages.
     delay_offsets: Option<persist::DelayOffsetsFile>,
     /// `topics.json` was read as it was written last.
@@ -206,6 +214,7 @@ impl Broker {
             conns: BTreeMap::new(),
             stats: BrokerStats::default(),
             recovered_ends: RecoveredEnds::default(),
+            offsets_cut: 0,
             delay_offsets: None,
             topics_file_is_whole: false,
             alarms: Alarms::default(),

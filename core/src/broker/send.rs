@@ -45,6 +45,10 @@ impl Broker {
             let text = format!("broker unable to service, until {}", self.config.accept_sends_from_ms);
             return Err(Fault::new(response::SYSTEM_ERROR, text));
         }
+        if let Some(why) = self.positions_unkept() {
+            sometimes!("send refused while positions are not on the disk");
+            return Err(Fault::new(response::SERVICE_NOT_AVAILABLE, why));
+        }
         if self.pending.is_full() {
             sometimes!("too many answers wait for the disk");
             let text = "[REJECTREQUEST]system busy, start flow control for a while";

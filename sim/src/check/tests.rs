@@ -102,7 +102,8 @@ fn record(line: &str) -> Record {
             let durable = words.get(4).map(|mark| {
                 let (queue, offset) = position(mark);
                 let queue = queue.expect("a queue").id.to_string();
-                BTreeMap::from([("T".to_string(), BTreeMap::from([(queue, offset.expect("a mark"))]))])
+                let marks = BTreeMap::from([(queue, offset.expect("a mark"))]);
+                BTreeMap::from(["T", "K"].map(|topic| (topic.to_string(), marks.clone())))
             });
             ("", Op::Fault { kind: words[2].into(), target: words[3].into(), durable, damage: None })
         }

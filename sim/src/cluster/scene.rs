@@ -71,6 +71,8 @@ pub(crate) struct Seen {
     pub history: Vec<Record>,
     pub violations: Vec<Violation>,
     pub faults: BTreeMap<String, u64>,
+    /// Actions that an event at a node set off, by its kind.
+    pub fired: BTreeMap<String, u64>,
     pub picture: Picture,
     pub triggers: Triggers,
     jobs: BTreeMap<u64, Job>,
@@ -283,7 +285,13 @@ impl Scene {
     /// An event that actions may wait for.
     pub fn moment(&self, host: HostId, event: Moment, code: Option<i32>) {
         let now = self.now();
-        let fired = self.seen(|seen| seen.triggers.note(now, self.cast.name(host), event, code));
+        let fired = self.seen(|seen| {
+            let fired = seen.triggers.note(now, self.cast.name(host), event, code);
+            if !fired.is_empty() {
+                *seen.fired.entry(event.name().to_owned()).or_default() += fired.len() as u64;
+            }
+            fired
+        });
         fired.into_iter().for_each(|action| self.remind(now, Job::Act(action)));
     }
     /// An oracle objects.

@@ -37,7 +37,17 @@ fn one(fault: &FaultSpec, dice: &mut Dice, config: &Config, end: u64) -> Vec<(Tr
     for side in groups.into_iter().filter(|side| !side.is_empty()) {
         let when = match fault.on {
             None => Trigger::At { at },
-            Some(event) => Trigger::On { node: side[0].clone(), event, code: None, n, from },
+            Some(event) => {
+                let node = match fault.on_node.as_deref() {
+                    None => side[0].clone(),
+                    name => match targets(name, dice, config).into_iter().next() {
+                        Some(node) => node,
+                        None => continue,
+                    },
+                };
+                let code = fault.on_requests.as_ref().map(|requests| chosen(dice, requests).usual());
+                Trigger::On { node, event, code, n, from }
+            }
         };
         all.extend(what(fault, dice, config, side).map(|what| (when, what)));
     }

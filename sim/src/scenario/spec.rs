@@ -10,7 +10,7 @@ use serde::de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializ
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::tape::{Flush, Model, OrderKind, StartFrom, StoreFile};
+use crate::tape::{Flush, Model, Moment, OrderKind, STRATEGIES, StartFrom, StoreFile};
 
 /// A number, or `[least, most]` of which a seed draws one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -394,6 +394,10 @@ pub enum Requests {
     Commit,
     /// Queue locks: 41.
     Lock,
+    /// Clients and brokers that say goodbye: 35, 104.
+    Unregister,
+    /// A broker tells members that their group has changed: 40.
+    Notification,
 }
 
 impl Requests {
@@ -406,6 +410,16 @@ impl Requests {
             Requests::Pull => &[11, 361],
             Requests::Commit => &[15],
             Requests::Lock => &[41],
+            Requests::Unregister => &[35, 104],
+            Requests::Notification => &[40],
+        }
+    }
+
+    /// The one that the clients and brokers of this project send.
+    pub fn usual(self) -> i32 {
+        match self {
+            Requests::Send => 310,
+            other => other.codes()[0],
         }
     }
 }
@@ -433,10 +447,16 @@ pub struct FaultSpec {
     pub at_ms: Option<Range>,
     /// Instead of a time: the `n`-th event of this kind at the target (after `at-ms`, if given).
     #[serde(default)]
-    pub on: Option<crate::tape::Moment>,
+    pub on: Option<Moment>,
     /// Which of these events.
     #[serde(default)]
     pub n: Option<Range>,
+    /// At whom these events are counted, like `target`; at the target when absent.
+    #[serde(default)]
+    pub on_node: Option<String>,
+    /// Which requests these events are about (request-received, response-sent); any when absent.
+    #[serde(default)]
+    pub on_requests: Option<Choice<Requests>>,
     /// How long a process or machine is down (kill, power-loss, restart); for good when absent (not restart).
     #[serde(default)]
     pub down_ms: Option<Range>,
@@ -550,6 +570,7 @@ impl Spec {
             }
         }
         for group in self.groups.values() {
+            check_group(group.get_ref()).map_err(|what| (Some(group.span().start), what))?;
             group.get_ref().topics.iter().try_for_each(|t| known(t, group.span().start))?;
         }
         for event in &self.events {
@@ -577,6 +598,16 @@ impl Spec {
             return Err(format!("a topic of this file is expected, found \"{topic}\""));
         }
         Ok(())
+    }
+}
+
+fn check_group(group: &GroupSpec) -> Result<(), String> {
+    if group.model == Model::Broadcasting {
+        return Err("model = \"clustering\" is expected: the consumer has no broadcasting yet".into());
+    }
+    match group.strategy.0.iter().find(|name| !STRATEGIES.contains(&name.as_str())) {
+        Some(name) => Err(format!("a strategy is expected ({}), found \"{name}\"", STRATEGIES.join(", "))),
+        None => Ok(()),
     }
 }
 
@@ -633,8 +664,14 @@ impl FaultSpec {
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),
+            ("on-node", self.on_node.is_some(), self.on.is_some()),
+            (
+                "on-requests",
+                self.on_requests.is_some(),
+                matches!(self.on, Some(Moment::RequestReceived | Moment::ResponseSent)),
+            ),
         ];
-        exactly(&keys, &["other", "oneway", "n", "down-ms", "reads", "sectors"])?;
+        exactly(&keys, &["other", "oneway", "n", "on-node", "on-requests", "down-ms", "reads", "sectors"])?;
         if is(&[Restart, DiskReplaced]) && self.down_ms.is_none() {
             return Err("\"down-ms\" is expected for this kind".into());
         }

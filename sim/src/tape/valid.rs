@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, BYTES_PER_S_MIN, Config, Latency, Trigger, What};
+use super::{Action, BYTES_PER_S_MIN, Config, Latency, Model, STRATEGIES, Trigger, What};
 
 /// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
 const TIME_MS_MAX: u64 = 1_000_000_000;
@@ -24,9 +24,6 @@ const SECTORS_MAX: u32 = 10_000;
 const PPM_MAX: u64 = 1_000_000;
 /// Most nodes; hosts are numbered with 16 bits.
 const NODES_MAX: usize = 10_000;
-/// Allocation strategies by their Java names.
-const STRATEGIES: [&str; 4] = ["", "AVG", "AVG_BY_CIRCLE", "CONSISTENT_HASH"];
-
 /// What is wrong, and the field or the word at which it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -86,9 +83,14 @@ pub(super) fn config(config: &Config) -> Checked {
         }
         topic.brokers.iter().try_for_each(|broker| role(config, broker, "broker"))?;
     }
-    let unknown = config.groups.values().find(|group| !STRATEGIES.contains(&group.strategy.as_str()));
+    let group = config.groups.iter().find(|(_, group)| group.model == Model::Broadcasting);
+    if let Some((name, _)) = group {
+        return Err(at_word(name, "\"clustering\" is expected: the consumer has no broadcasting yet".into()));
+    }
+    let is_known = |name: &str| name.is_empty() || STRATEGIES.contains(&name);
+    let unknown = config.groups.values().find(|group| !is_known(&group.strategy));
     unknown.map_or(Ok(()), |group| {
-        let known = STRATEGIES[1..].join(", ");
+        let known = STRATEGIES.join(", ");
         Err(at_word(
             &group.strategy,
             format!("an allocation strategy is expected ({known}), found \"{}\"", group.strategy),
