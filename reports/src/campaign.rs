@@ -34,7 +34,7 @@ pub struct Found {
     pub detected_by: Option<Oracle>,
     /// How often its place in the code was passed.
     pub reached: u64,
-    /// How often it misbehaved there.
+    /// Runs that it changed: their hash differs from that of the same tape without it.
     pub infected: u64,
     /// Seeds run until then.
     pub seeds: u64,

@@ -195,8 +195,8 @@ impl Violation {
 pub struct PlantTrace {
     /// How often its place in the code was passed.
     pub reached: u64,
-    /// How often it misbehaved there.
-    pub infected: u64,
+    /// How often it was switched on there.
+    pub taken: u64,
 }
 
 /// What a node held when the run was over, line by line.

@@ -13,7 +13,7 @@ pub struct Plant {
     pub about: &'static str,
     /// The oracles that may find it; any of them counts.
     pub oracles: &'static [Oracle],
-    /// Ordinary scenarios that should find it, the quickest first.
+    /// Ordinary scenarios that should find it, the quickest first; a kept tape (`bugs/NAME`) runs once, before them.
     pub scenarios: &'static [&'static str],
 }
 
@@ -167,7 +167,32 @@ pub const PLANTS: &[Plant] = &[
         name: "positions-kept-in-memory",
         about: "after a power cut the broker takes messages before it has written down which positions are no longer to be trusted",
         oracles: &[Oracle::Lost],
-        scenarios: &["power-loss-async-flush", "swarm"],
+        scenarios: &["bugs/cut-offsets-not-kept", "bugs/cut-not-written-down", "swarm"],
+    },
+    Plant {
+        name: "first-queue-not-scrubbed",
+        about: "recovery leaves what stands behind the end of the first queue",
+        oracles: &[Oracle::Projection, Oracle::RecoveryIdempotent],
+        scenarios: &["bugs/entries-behind-the-first-queue", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "cut-files-go-together",
+        about: "recovery removes all log files behind the end at once, so that a power cut may leave a gap",
+        oracles: &[Oracle::RecoveryIdempotent, Oracle::Convergence],
+        scenarios: &["bugs/gap-in-the-log", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "queues-forgotten-by-retention",
+        about: "on a full disk a log file goes whose queue entries are in memory only",
+        oracles: &[
+            Oracle::Projection,
+            Oracle::Lost,
+            Oracle::Phantom,
+            Oracle::QueueOrder,
+            Oracle::Dense,
+            Oracle::RecoveryIdempotent,
+        ],
+        scenarios: &["bugs/queue-end-went-with-the-log", "disk-faults"],
     },
     Plant {
         name: "rotten-record-delivered",

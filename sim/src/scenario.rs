@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use spec::{
-    BETWEEN_SIDES, Choice, ClusterSpec, EventKind, EventSpec, ExpectSpec, FaultKind, FaultSpec, GroupSpec, LatencySpec,
-    Range, Requests, Spec, TopicSpec, WorkloadSpec,
+    BETWEEN_SIDES, Choice, ClusterSpec, ConditionsSpec, EventKind, EventSpec, ExpectSpec, FaultKind, FaultSpec,
+    GroupSpec, LatencySpec, Range, Requests, Spec, TopicSpec, WorkloadSpec,
 };
 
 /// A parsed scenario.

@@ -13,8 +13,8 @@ mod valid;
 use serde::{Deserialize, Serialize};
 
 pub use config::{
-    BrokerShape, Config, ConsumerShape, Expect, Flush, GroupShape, Handler, Latency, Model, OrderKind, ProducerShape,
-    StartFrom, TopicShape,
+    BrokerShape, Conditions, Config, ConsumerShape, Expect, Flush, GroupShape, Handler, Latency, Model, OrderKind,
+    ProducerShape, StartFrom, TopicShape,
 };
 pub use read::TapeError;
 
@@ -250,6 +250,23 @@ pub enum What {
         #[serde(default)]
         brokers: Vec<String>,
     },
+    /// The administrator moves a group back, on every broker that runs; never forward.
+    ResetOffsets {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// To what was stored so long ago; to the first message when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_ms: Option<u64>,
+    },
+    /// Producers may not use a broker for a while: the administrator takes its write permission at every name server that runs.
+    Drain {
+        /// The broker.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
     /// A broker of the header that was not started with the cluster starts.
     BrokerJoin {
         /// The broker.
@@ -259,6 +276,9 @@ pub enum What {
     Kill {
         /// The node.
         node: String,
+        /// It vanishes with its address, as a container does, and its connections are left half open; drawn when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        silent: Option<bool>,
         /// It comes back after so long; never when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down_ms: Option<u64>,
@@ -375,10 +395,20 @@ pub enum What {
         /// Time between.
         down_ms: u64,
     },
+    /// Nothing comes back from the disk of a node: what is under way and what is asked for completes when it is over.
+    DiskStalled {
+        /// The node.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
     /// The disk of a node is full.
     DiskFull {
         /// The node.
         node: String,
+        /// So many bytes still fit, so that it may be in the middle of something.
+        #[serde(default, skip_serializing_if = "is_default")]
+        left_bytes: u64,
         /// For so long.
         for_ms: u64,
     },
@@ -468,6 +498,7 @@ impl What {
             What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
                 names.push(client)
             }
+            What::ResetOffsets { .. } => {}
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
             What::Partition { a, b, .. }
             | What::SlowLink { a, b, .. }
@@ -481,6 +512,7 @@ impl What {
                 names.extend(to.as_deref());
             }
             What::BrokerJoin { node }
+            | What::Drain { node, .. }
             | What::Kill { node, .. }
             | What::PowerLoss { node, .. }
             | What::Restart { node, .. }
@@ -492,6 +524,7 @@ impl What {
             | What::BitRot { node, .. }
             | What::DiskReplaced { node, .. }
             | What::DiskFull { node, .. }
+            | What::DiskStalled { node, .. }
             | What::ClockDrift { node, .. }
             | What::SlowCpu { node, .. }
             | What::ClockStep { node, .. } => names.push(node),
@@ -518,6 +551,7 @@ impl What {
             What::BitRot { .. } => "bit-rot",
             What::DiskReplaced { .. } => "disk-replaced",
             What::DiskFull { .. } => "disk-full",
+            What::DiskStalled { .. } => "disk-stalled",
             What::ClockDrift { .. } => "clock-drift",
             What::SlowCpu { .. } => "slow-cpu",
             What::SlowLink { .. } => "slow-link",

@@ -327,6 +327,9 @@ impl Broker {
         self.fence.closed(conn);
         self.forget_client(conn, cx.out);
         self.forwarded_closed(conn, cx);
+        if let Some(server) = self.calls.addr_of(conn).cloned() {
+            self.registration.lost(&server, cx.now.mono);
+        }
         for (tag, error) in self.calls.closed(conn) {
             self.on_call_failed(tag, error, cx);
         }

@@ -73,17 +73,19 @@ pub struct Faults {
 
 impl Faults {
     /// Takes a fault line.
+    #[allow(clippy::too_many_arguments, reason = "the fields of one line")]
     pub fn note(
         &mut self,
         line: u64,
         t: f64,
         kind: &str,
         target: &str,
+        of: Option<&str>,
         durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
         damage: Option<&BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
     ) {
         if matches!(kind, "heal" | "start") {
-            return self.heal(kind == "heal", target, t);
+            return self.heal(kind == "heal", of, target, t);
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
@@ -100,9 +102,11 @@ impl Faults {
         });
     }
 
-    /// `start` ends everything of its target; `heal` leaves a process down when something else of that target was to heal.
-    fn heal(&mut self, heal: bool, target: &str, t: f64) {
-        let open = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target);
+    /// `start` ends everything of its target; `heal` ends the kind that it names, and without a name leaves a process down when something
+    /// else of that target was to heal.
+    fn heal(&mut self, heal: bool, of: Option<&str>, target: &str, t: f64) {
+        let named = |f: &Fault| of.is_none_or(|kind| f.kind == kind);
+        let open = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target) && named(f);
         let only_up = heal && self.all.iter_mut().filter(open).any(|f| !f.is_down());
         self.all.iter_mut().filter(open).filter(|f| !(only_up && f.is_down())).for_each(|f| f.until = Some(t));
     }

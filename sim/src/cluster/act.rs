@@ -45,8 +45,14 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             scene.seen(|seen| seen.rerouted_ns = Some(scene.now()));
             topic_at(scene, topic, *queues, &chosen_brokers(scene, brokers));
         }
-        What::Crash { client, down_ms } => die(scene, host(client), "crash", death(scene, action), *down_ms),
-        What::Kill { node, down_ms } => die(scene, host(node), "kill", death(scene, action), *down_ms),
+        What::ResetOffsets { group, topic, back_ms } => super::operate::reset_offsets(scene, group, topic, *back_ms),
+        What::Drain { node, for_ms } => {
+            super::operate::write_permission(scene, node, false);
+            scene.operated("drain", host(node), node);
+            begin(scene, index, *for_ms);
+        }
+        What::Crash { client, down_ms } => die(scene, host(client), "crash", death(scene, action, None), *down_ms),
+        What::Kill { node, silent, down_ms } => die(scene, host(node), "kill", death(scene, action, *silent), *down_ms),
         What::PowerLoss { node, down_ms } => die(scene, host(node), "power-loss", Death::PowerLost, *down_ms),
         What::Restart { node, down_ms } => restart(scene, host(node), *down_ms),
         What::ClockStep { node, by_ms } => {
@@ -88,7 +94,7 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             links(scene, a, b, true, |from, to| closed += scene.world.half_close(from, to));
             if closed > 0 {
                 scene.fault("half-close", host(&a[0]), &sides(a, b), None);
-                scene.heal("heal", host(&a[0]), &sides(a, b));
+                scene.heal("half-close", host(&a[0]), &sides(a, b));
             }
         }
         What::Reset { a, b } => {
@@ -96,7 +102,7 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             links(scene, a, b, true, |from, to| cut += scene.world.reset_between(from, to));
             if cut > 0 {
                 scene.fault("reset", host(&a[0]), &sides(a, b), None);
-                scene.heal("heal", host(&a[0]), &sides(a, b));
+                scene.heal("reset", host(&a[0]), &sides(a, b));
             }
         }
         What::SyncError { node, count, for_ms } => {
@@ -121,9 +127,16 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         }
         What::BitRot { node, file } => super::damage::rot(scene, action, host(node), *file),
         What::DiskReplaced { node, down_ms } => super::damage::replace(scene, host(node), *down_ms),
-        What::DiskFull { node, for_ms } => {
+        What::DiskStalled { node, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {
-                disk.fill(true);
+                disk.stall(scene.now() + for_ms * MS);
+                scene.fault("disk-stalled", host(node), node, None);
+                begin(scene, index, *for_ms);
+            }
+        }
+        What::DiskFull { node, left_bytes, for_ms } => {
+            if let Some(disk) = scene.disks.get(&host(node)) {
+                disk.fill(Some(*left_bytes));
                 scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().no_room)));
                 begin(scene, index, *for_ms);
             }
@@ -155,54 +168,67 @@ fn begin(scene: &Scene, index: usize, for_ms: u64) {
     scene.remind(scene.now() + for_ms * MS, Job::End(index));
 }
 
-/// Ends what an action began, once.
+/// Ends what an action began, once. What another action of its kind still does at the same node goes on.
 pub(super) fn end(scene: &Rc<Scene>, index: usize) {
     if !scene.seen(|seen| seen.open.remove(&index)) {
         return;
     }
     let tape = Rc::clone(&scene.tape);
     let action = &tape.actions[index];
+    let what = &action.what;
     let host = |name: &str| scene.cast.host(name);
-    match &action.what {
+    let lasts = goes_on(scene, what);
+    let heal = |host: HostId, target: &str| {
+        if !lasts {
+            scene.heal(what.fault().unwrap_or("drain"), host, target);
+        }
+    };
+    match what {
         What::HeartbeatLoss { from, to, .. } | What::HeartbeatDelay { from, to, .. } => {
             scene.world.remove_filter(action.id);
-            scene.heal("heal", host(from), &pair(from, to.as_deref()));
-        }
-        What::Pause { node, .. } => {
-            scene.world.resume(host(node));
-            scene.heal("heal", host(node), node);
+            heal(host(from), &pair(from, to.as_deref()));
         }
         What::Partition { a, b, oneway, .. } => {
             links(scene, a, b, *oneway, |from, to| scene.world.mend_link(from, to));
-            scene.heal("heal", host(&a[0]), &sides(a, b));
-        }
-        What::SlowDisk { node, .. } => {
-            scene.disks[&host(node)].slow_down(0);
-            scene.heal("heal", host(node), node);
-        }
-        What::ClockDrift { node, .. } => {
-            scene.world.drift_clock(host(node), 0);
-            scene.heal("heal", host(node), node);
-        }
-        What::SlowCpu { node, .. } => {
-            scene.world.slow_cpu(host(node), 0);
-            scene.heal("heal", host(node), node);
+            heal(host(&a[0]), &sides(a, b));
         }
         What::SlowLink { a, b, extra_ms, .. } => {
             let by_us = -i64::try_from(extra_ms * 1_000).expect("a delay is far below an age");
             links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
-            scene.heal("heal", host(&a[0]), &sides(a, b));
+            heal(host(&a[0]), &sides(a, b));
         }
         What::ThinLink { a, b, bytes_per_s, .. } => {
             links(scene, a, b, false, |from, to| scene.world.thicken_link(from, to, *bytes_per_s));
-            scene.heal("heal", host(&a[0]), &sides(a, b));
+            heal(host(&a[0]), &sides(a, b));
+        }
+        _ if lasts => hand_over(scene, index),
+        What::Pause { node, .. } => {
+            scene.world.resume(host(node));
+            heal(host(node), node);
+        }
+        What::DiskStalled { node, .. } => heal(host(node), node),
+        What::SlowDisk { node, .. } => {
+            scene.disks[&host(node)].slow_down(0);
+            heal(host(node), node);
+        }
+        What::ClockDrift { node, .. } => {
+            scene.world.drift_clock(host(node), 0);
+            heal(host(node), node);
+        }
+        What::SlowCpu { node, .. } => {
+            scene.world.slow_cpu(host(node), 0);
+            heal(host(node), node);
         }
         What::SyncError { node, .. } | What::WriteError { node, .. } => {
             disk_errors(scene);
-            scene.disks[&host(node)].fail_syncs(0);
-            scene.disks[&host(node)].fail_writes(0);
+            let disk = &scene.disks[&host(node)];
+            if matches!(what, What::SyncError { .. }) {
+                disk.fail_syncs(0)
+            } else {
+                disk.fail_writes(0)
+            }
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
-                scene.heal("heal", host(node), node);
+                heal(host(node), node);
                 die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
             }
         }
@@ -211,15 +237,15 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             scene.disks[&host(node)].cure();
             scene.seen(|seen| seen.cured_ns.insert(host(node), scene.now()));
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
-                scene.heal("heal", host(node), node);
+                heal(host(node), node);
             }
             start_refused(scene, host(node));
         }
         What::DiskFull { node, .. } => {
             disk_errors(scene);
-            scene.disks[&host(node)].fill(false);
+            scene.disks[&host(node)].fill(None);
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
-                scene.heal("heal", host(node), node);
+                heal(host(node), node);
             }
             let image = scene.disks[&host(node)].image();
             if let Some(kept) = crate::whitebox::first_offsets(&image) {
@@ -227,7 +253,33 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             }
             start_refused(scene, host(node));
         }
+        What::Drain { node, .. } => {
+            super::operate::write_permission(scene, node, true);
+            heal(host(node), node);
+        }
         _ => unreachable!("only actions with a length are open"),
+    }
+}
+
+/// Whether another action that is open does the same to the same nodes.
+fn goes_on(scene: &Scene, what: &What) -> bool {
+    likes(scene, what).next().is_some()
+}
+
+/// Actions that are open and do the same to the same nodes.
+fn likes<'a>(scene: &'a Scene, what: &'a What) -> impl Iterator<Item = usize> + use<'a> {
+    let open = scene.seen(|seen| seen.open.clone());
+    let same =
+        |other: &What| std::mem::discriminant(other) == std::mem::discriminant(what) && other.nodes() == what.nodes();
+    open.into_iter().filter(move |index| same(&scene.tape.actions[*index].what))
+}
+
+/// A disk that failed is made well at the end of the last action that makes it fail.
+fn hand_over(scene: &Scene, index: usize) {
+    disk_errors(scene);
+    if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
+        let others: Vec<usize> = likes(scene, &scene.tape.actions[index].what).collect();
+        scene.seen(|seen| seen.disk_errors.retain(|index, _| !others.contains(index)));
     }
 }
 
@@ -258,10 +310,10 @@ fn links(scene: &Scene, a: &[String], b: &[String], oneway: bool, mut act: impl 
     }
 }
 
-/// A killed process is closed by its kernel, or its whole container vanishes: drawn per action.
-fn death(scene: &Scene, action: &Action) -> Death {
+/// A killed process is closed by its kernel, or its whole container vanishes: drawn per action where it does not say.
+fn death(scene: &Scene, action: &Action, silent: Option<bool>) -> Death {
     let mut dice = Dice::new(scene.tape.header.seed, entity("death", &[action.id]));
-    if dice.chance(350_000) { Death::Vanished } else { Death::Killed }
+    if silent.unwrap_or_else(|| dice.chance(350_000)) { Death::Vanished } else { Death::Killed }
 }
 
 /// Without an effect on requests, the next response is lost with its connection.
@@ -380,7 +432,7 @@ pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
     scene.world.start(host, node);
     if again {
         handle.restart(node);
-        scene.heal("start", host, scene.cast.name(host));
+        scene.started(host);
     }
 }
 

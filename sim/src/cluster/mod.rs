@@ -13,6 +13,7 @@ mod damage;
 mod inside;
 mod look;
 mod needless;
+mod operate;
 mod panics;
 mod phases;
 mod picture;

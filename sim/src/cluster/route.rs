@@ -32,6 +32,11 @@ pub(super) fn ask_all(scene: &Scene, topic: &str) {
 
 /// Takes an answer of whatever kind.
 pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
+    if let (request::INVOKE_BROKER_TO_RESET_OFFSET, Some(answer)) = (command.frame.code, answer)
+        && answer.code == response::SUCCESS
+    {
+        return super::operate::was_reset(scene, command, answer);
+    }
     if command.frame.code != request::GET_ROUTEINFO_BY_TOPIC {
         return;
     }

@@ -71,6 +71,8 @@ pub(crate) struct Seen {
     pub history: Vec<Record>,
     pub violations: Vec<Violation>,
     pub faults: BTreeMap<String, u64>,
+    /// The first offset of each queue of a broker when it was last looked at.
+    pub firsts: BTreeMap<HostId, BTreeMap<(String, u32), u64>>,
     /// Actions that an event at a node set off, by its kind.
     pub fired: BTreeMap<String, u64>,
     pub picture: Picture,
@@ -244,10 +246,20 @@ impl Scene {
     pub fn damaged(&self, kind: &str, host: HostId, target: &str, path: &str, damage: Damaged) {
         self.log.record(self.now(), host, Kind::Fault, &(kind, target, path));
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
-        self.write_fault(host, Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable: None, damage });
+        let (kind, target) = (kind.to_owned(), target.to_owned());
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable: None, damage });
     }
-    /// A fault is over.
-    pub fn heal(&self, kind: &str, host: HostId, target: &str) {
+    /// A fault of a kind is over.
+    pub fn heal(&self, of: &str, host: HostId, target: &str) {
+        let (kind, target, of) = ("heal".to_owned(), target.to_owned(), Some(of.to_owned()));
+        self.write_fault(host, Op::Fault { kind, target, of, durable: None, damage: None });
+    }
+    /// A host that was down starts again.
+    pub fn started(&self, host: HostId) {
+        self.note_fault("start", host, self.cast.name(host), None);
+    }
+    /// An operator does something that licences know as a fault, and that is none.
+    pub fn operated(&self, kind: &str, host: HostId, target: &str) {
         self.note_fault(kind, host, target, None);
     }
     /// A broker removed old messages for want of room: what it has kept.
@@ -255,7 +267,8 @@ impl Scene {
         self.note_fault("retention", host, target, Some(kept));
     }
     fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
-        self.write_fault(host, Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable, damage: None });
+        let (kind, target) = (kind.to_owned(), target.to_owned());
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable, damage: None });
     }
     fn write_fault(&self, host: HostId, op: Op) {
         let Op::Fault { kind, target, .. } = &op else { return };

@@ -23,7 +23,10 @@ pub(crate) type Unsettled = (Oracle, &'static str, String);
 
 /// Takes a look at everything; once a second.
 pub(super) fn look_around(scene: &Rc<Scene>) {
-    scene.cast.brokers().into_iter().for_each(|host| held_pulls(scene, host));
+    for host in scene.cast.brokers() {
+        held_pulls(scene, host);
+        removals(scene, host);
+    }
     orphans(scene);
     let now = scene.now();
     let why = unsettled(scene);
@@ -57,6 +60,27 @@ pub(super) fn wake(scene: &Scene, host: HostId) {
     // One that stands still takes only so much.
     let told = |handle: &Handle<BrokerCommand>| drop(handle.try_command(BrokerCommand::NameServers(servers)));
     scene.seen(|seen| seen.brokers.get(&host).map(told));
+}
+
+/// A broker removed old messages: what each queue still has goes into the history.
+fn removals(scene: &Scene, host: HostId) {
+    let kept = scene.seen(|seen| {
+        let firsts: BTreeMap<(String, u32), u64> = {
+            let (_, look) = seen.looks.broker(host).filter(|(_, look)| look.serving)?;
+            look.queues.iter().map(|(queue, (first, _))| (queue.clone(), *first)).collect()
+        };
+        let before = seen.firsts.entry(host).or_default();
+        let grew = firsts.iter().any(|(queue, first)| *first > before.get(queue).copied().unwrap_or(0));
+        before.clone_from(&firsts);
+        grew.then_some(firsts)
+    });
+    let mut topics: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for ((topic, queue), first) in kept.iter().flatten() {
+        topics.entry(topic.clone()).or_default().insert(queue.to_string(), *first);
+    }
+    if kept.is_some() {
+        scene.removal(host, scene.cast.name(host), topics);
+    }
 }
 
 /// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.
