@@ -1,0 +1,125 @@
+//! How far the log of each broker is over virtual time, and the groups that read it: the curves of the picture.
+//!
+//! Invariant: a curve has at most [`POINTS_MAX`] points; of what is merged the lowest and the highest stay, so that a drop does too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seedmq_core::broker::Broker;
+use seedmq_core::message::names::RETRY_PREFIX;
+use seedmq_reports::{Curve, Mark};
+
+use crate::tape::{Config, Model};
+
+/// Most points of one curve: more than a screen has columns.
+const POINTS_MAX: usize = 2_048;
+/// Neighbours that are merged when there are too many.
+const MERGED: usize = 8;
+
+/// The topics of each group whose offsets brokers keep.
+pub(crate) type Readers = BTreeMap<String, BTreeSet<String>>;
+
+/// Who reads what, by the tape.
+pub(super) fn readers(config: &Config) -> Readers {
+    let mut readers = Readers::new();
+    for consumer in &config.consumers {
+        if config.groups.get(&consumer.group).is_none_or(|group| group.model == Model::Clustering) {
+            let topics = readers.entry(consumer.group.clone()).or_default();
+            topics.extend(consumer.topics.iter().cloned());
+            topics.insert(format!("{RETRY_PREFIX}{}", consumer.group));
+        }
+    }
+    readers
+}
+
+/// Where a broker is; nothing while it does not serve.
+pub(super) fn marks(broker: &Broker, readers: &Readers) -> Vec<(Mark, u64)> {
+    if !broker.is_serving() {
+        return Vec::new();
+    }
+    let log = broker.store().marks();
+    let mut marks = vec![(Mark::Appended, log.appended), (Mark::Durable, log.durable)];
+    for (group, topics) in readers {
+        let (mut stored, mut consumed) = (0, 0);
+        for (topic, queue, range) in broker.store().queues().filter(|(topic, ..)| topics.contains(*topic)) {
+            let committed = broker.committed_offsets().queues_of(group, topic).and_then(|queues| {
+                let offset = queues.get(&i32::try_from(queue).ok()?)?;
+                u64::try_from(*offset).ok()
+            });
+            stored += range.end;
+            consumed += committed.unwrap_or(range.start);
+        }
+        marks.extend([(Mark::Consumed(group.clone()), consumed), (Mark::Stored(group.clone()), stored)]);
+    }
+    marks
+}
+
+type Points = Vec<(u64, Option<u64>)>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Curves(BTreeMap<(u16, Mark), Points>);
+
+impl Curves {
+    /// A broker is there.
+    pub fn put(&mut self, lane: u16, at_us: u64, marks: Vec<(Mark, u64)>) {
+        for (mark, value) in marks {
+            push(self.0.entry((lane, mark)).or_default(), at_us, Some(value));
+        }
+    }
+    /// The process of a broker is no more.
+    pub fn gone(&mut self, lane: u16, at_us: u64) {
+        let own = self.0.iter_mut().filter(|((of, _), _)| *of == lane);
+        own.for_each(|(_, points)| push(points, at_us, None));
+    }
+    pub fn take(&mut self) -> Vec<Curve> {
+        let all = std::mem::take(&mut self.0).into_iter();
+        all.map(|((lane, mark), points)| Curve { lane, mark, points }).collect()
+    }
+}
+
+fn push(points: &mut Points, at_us: u64, value: Option<u64>) {
+    if points.last().is_some_and(|(_, last)| *last == value) {
+        return;
+    }
+    points.push((at_us, value));
+    if points.len() > POINTS_MAX {
+        *points = points.chunks(MERGED).flat_map(merge).collect();
+    }
+}
+
+/// The first, the last, the lowest and the highest of some neighbours.
+fn merge(points: &[(u64, Option<u64>)]) -> Vec<(u64, Option<u64>)> {
+    let value = |at: &usize| points[*at].1;
+    let lowest = (0..points.len()).min_by_key(value);
+    let highest = (0..points.len()).max_by_key(value);
+    let kept: BTreeSet<usize> = [Some(0), lowest, highest, points.len().checked_sub(1)].into_iter().flatten().collect();
+    kept.into_iter().map(|at| points[at]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_curve_is_bounded_and_keeps_its_drops() {
+        let mut curves = Curves::default();
+        let put = |curves: &mut Curves, t: u64, value| curves.put(1, t, vec![(Mark::Durable, value)]);
+        for t in 0..100_000 {
+            // Every 20,000 steps the broker is away for a moment and then 5,000 behind.
+            if t % 20_000 == 10_000 {
+                curves.gone(1, t);
+            } else {
+                put(&mut curves, t, t - if t % 20_000 == 10_001 { 5_000 } else { 0 });
+            }
+        }
+        let curves = curves.take();
+        let points = &curves[0].points;
+        assert!(points.len() <= POINTS_MAX && points.len() > POINTS_MAX / 4, "{}", points.len());
+        assert_eq!(points.iter().filter(|(_, value)| value.is_none()).count(), 5);
+        assert_eq!(points.windows(2).filter(|w| w[1].1.is_some() && w[1].1 < w[0].1).count(), 0);
+        let values: Vec<u64> = points.iter().filter_map(|(_, value)| *value).collect();
+        assert_eq!(values.last(), Some(&99_999));
+        assert_eq!(values.windows(2).filter(|w| w[1] < w[0]).count(), 5, "each drop is still there");
+        assert!(points.is_sorted_by_key(|(t, _)| *t));
+    }
+}
