@@ -12,8 +12,6 @@ use crate::tape::{Config, Model};
 
 /// Most points of one curve: more than a screen has columns.
 const POINTS_MAX: usize = 2_048;
-/// Neighbours that are merged when there are too many.
-const MERGED: usize = 8;
 
 /// The topics of each group whose offsets brokers keep.
 pub(crate) type Readers = BTreeMap<String, BTreeSet<String>>;
@@ -53,7 +51,14 @@ pub(super) fn marks(broker: &Broker, readers: &Readers) -> Vec<(Mark, u64)> {
     marks
 }
 
-type Points = Vec<(u64, Option<u64>)>;
+type Point = (u64, Option<u64>);
+
+/// The points of a curve, and the stretch of time in which they are merged once there are too many.
+#[derive(Debug, Default)]
+struct Points {
+    all: Vec<Point>,
+    step_us: u64,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -63,32 +68,39 @@ impl Curves {
     /// A broker is there.
     pub fn put(&mut self, lane: u16, at_us: u64, marks: Vec<(Mark, u64)>) {
         for (mark, value) in marks {
-            push(self.0.entry((lane, mark)).or_default(), at_us, Some(value));
+            self.0.entry((lane, mark)).or_default().push(at_us, Some(value));
         }
     }
     /// The process of a broker is no more.
     pub fn gone(&mut self, lane: u16, at_us: u64) {
         let own = self.0.iter_mut().filter(|((of, _), _)| *of == lane);
-        own.for_each(|(_, points)| push(points, at_us, None));
+        own.for_each(|(_, points)| points.push(at_us, None));
     }
     pub fn take(&mut self) -> Vec<Curve> {
         let all = std::mem::take(&mut self.0).into_iter();
-        all.map(|((lane, mark), points)| Curve { lane, mark, points }).collect()
+        all.map(|((lane, mark), points)| Curve { lane, mark, points: points.all }).collect()
     }
 }
 
-fn push(points: &mut Points, at_us: u64, value: Option<u64>) {
-    if points.last().is_some_and(|(_, last)| *last == value) {
-        return;
-    }
-    points.push((at_us, value));
-    if points.len() > POINTS_MAX {
-        *points = points.chunks(MERGED).flat_map(merge).collect();
+impl Points {
+    fn push(&mut self, at_us: u64, value: Option<u64>) {
+        if self.all.last().is_some_and(|(_, last)| *last == value) {
+            return;
+        }
+        self.all.push((at_us, value));
+        if self.all.len() <= POINTS_MAX {
+            return;
+        }
+        while self.all.len() > POINTS_MAX / 2 {
+            self.step_us = (2 * self.step_us).max(1_000);
+            let same = |a: &Point, b: &Point| a.0 / self.step_us == b.0 / self.step_us;
+            self.all = self.all.chunk_by(same).flat_map(merge).collect();
+        }
     }
 }
 
 /// The first, the last, the lowest and the highest of some neighbours.
-fn merge(points: &[(u64, Option<u64>)]) -> Vec<(u64, Option<u64>)> {
+fn merge(points: &[Point]) -> Vec<Point> {
     let value = |at: &usize| points[*at].1;
     let lowest = (0..points.len()).min_by_key(value);
     let highest = (0..points.len()).max_by_key(value);
@@ -103,11 +115,11 @@ mod tests {
     #[test]
     fn a_long_curve_is_bounded_and_keeps_its_drops() {
         let mut curves = Curves::default();
-        let put = |curves: &mut Curves, t: u64, value| curves.put(1, t, vec![(Mark::Durable, value)]);
+        let put = |curves: &mut Curves, t: u64, value| curves.put(1, t * 100, vec![(Mark::Durable, value)]);
         for t in 0..100_000 {
             // Every 20,000 steps the broker is away for a moment and then 5,000 behind.
             if t % 20_000 == 10_000 {
-                curves.gone(1, t);
+                curves.gone(1, t * 100);
             } else {
                 put(&mut curves, t, t - if t % 20_000 == 10_001 { 5_000 } else { 0 });
             }
@@ -116,7 +128,8 @@ mod tests {
         let points = &curves[0].points;
         assert!(points.len() <= POINTS_MAX && points.len() > POINTS_MAX / 4, "{}", points.len());
         assert_eq!(points.iter().filter(|(_, value)| value.is_none()).count(), 5);
-        assert_eq!(points.windows(2).filter(|w| w[1].1.is_some() && w[1].1 < w[0].1).count(), 0);
+        let middle = points.partition_point(|(t, _)| *t < 5_000_000);
+        assert!(middle > points.len() / 4, "what is long ago is as fine as what is not: {middle} of {}", points.len());
         let values: Vec<u64> = points.iter().filter_map(|(_, value)| *value).collect();
         assert_eq!(values.last(), Some(&99_999));
         assert_eq!(values.windows(2).filter(|w| w[1] < w[0]).count(), 5, "each drop is still there");
