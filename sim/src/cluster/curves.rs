@@ -54,7 +54,7 @@ pub(super) fn marks(broker: &Broker, readers: &Readers) -> Vec<(Mark, u64)> {
 type Point = (u64, Option<u64>);
 
 /// The points of a curve, and the stretch of time in which they are merged once there are too many.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Points {
     all: Vec<Point>,
     step_us: u64,
@@ -82,6 +82,12 @@ impl Curves {
     }
 }
 
+impl Default for Points {
+    fn default() -> Points {
+        Points { all: Vec::new(), step_us: 1_000 }
+    }
+}
+
 impl Points {
     fn push(&mut self, at_us: u64, value: Option<u64>) {
         if self.all.last().is_some_and(|(_, last)| *last == value) {
@@ -91,20 +97,25 @@ impl Points {
         if self.all.len() <= POINTS_MAX {
             return;
         }
-        while self.all.len() > POINTS_MAX / 2 {
-            self.step_us = (2 * self.step_us).max(1_000);
+        loop {
+            // What came since the last time is finer than the rest.
             let same = |a: &Point, b: &Point| a.0 / self.step_us == b.0 / self.step_us;
             self.all = self.all.chunk_by(same).flat_map(merge).collect();
+            if self.all.len() <= POINTS_MAX / 2 {
+                return;
+            }
+            self.step_us *= 2;
         }
     }
 }
 
-/// The first, the last, the lowest and the highest of some neighbours.
+/// The first, the last, the lowest and the highest of some neighbours, and a break between them.
 fn merge(points: &[Point]) -> Vec<Point> {
     let value = |at: &usize| points[*at].1;
-    let lowest = (0..points.len()).min_by_key(value);
-    let highest = (0..points.len()).max_by_key(value);
-    let kept: BTreeSet<usize> = [Some(0), lowest, highest, points.len().checked_sub(1)].into_iter().flatten().collect();
+    let there = || (0..points.len()).filter(|at| points[*at].1.is_some());
+    let gap = points.iter().position(|(_, value)| value.is_none());
+    let ends = [Some(0), points.len().checked_sub(1), there().min_by_key(value), there().max_by_key(value), gap];
+    let kept: BTreeSet<usize> = ends.into_iter().flatten().collect();
     kept.into_iter().map(|at| points[at]).collect()
 }
 
