@@ -128,6 +128,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-crash", "swarm"],
     },
     Plant {
+        name: "offsets-read-lower",
+        about: "a broker that starts takes each committed offset for one lower than it was written down",
+        oracles: &[Oracle::RecoveryIdempotent],
+        scenarios: &["controls/brief-overlap", "rolling-deploy"],
+    },
+    Plant {
         name: "torn-tail-panics",
         about: "recovery panics at a torn record instead of cutting it",
         oracles: &[Oracle::Panic],
