@@ -1,7 +1,7 @@
 //! Writes a page about a made-up campaign, to look at while working on the page: `cargo run -p seedmq-reports --example sample
 //! -- FILE [EVENTS]`.
 
-use seedmq_reports::{Campaign, Event, Lane, Oracle, RunRecord, Timeline, Verdict, Violation, What, html};
+use seedmq_reports::{Campaign, Curve, Event, Lane, Mark, Oracle, RunRecord, Timeline, Verdict, Violation, What, html};
 
 fn lanes() -> Vec<Lane> {
     let names = [
@@ -52,9 +52,6 @@ fn timeline(count: u64, us: u64) -> Timeline {
                 text: format!("deliver p1-{}", n % 300),
             });
         }
-        if n.is_multiple_of(40) {
-            events.push(Event { at_us, lane: 2, what: What::Disk, text: "sync 3.1 ms".into() });
-        }
     }
     let mut mark = |at_us, lane, what, text: &str| events.push(Event { at_us, lane, what, text: text.into() });
     mark(us / 3, 2, What::Fault { until_us: Some(us / 3 + us / 8) }, "power-loss");
@@ -64,7 +61,26 @@ fn timeline(count: u64, us: u64) -> Timeline {
     mark(us * 7 / 10, 6, What::State, "owns 4 queues");
     mark(us * 8 / 10, 0, What::Fault { until_us: None }, "clock-step +3600 s");
     events.sort_by_key(|e| e.at_us);
-    Timeline { lanes: lanes(), events, left_out: 0 }
+    let curves = [2, 3].into_iter().flat_map(|lane| curves(lane, us)).collect();
+    Timeline { lanes: lanes(), events, left_out: 0, curves }
+}
+
+/// The log of a broker: durable a little behind, the first broker loses its power after a third; two groups, one slow.
+fn curves(lane: u16, us: u64) -> Vec<Curve> {
+    let away = |t: u64| lane == 2 && (us / 3..us / 3 + us / 7).contains(&t);
+    let lost = |t: u64| if lane == 2 && t > us / 3 { us / 40 } else { 0 };
+    let curve = |mark, value: &dyn Fn(u64) -> u64| {
+        let at = |n: u64| us / 1_000 * n;
+        Curve { lane, mark, points: (0..1_000).map(|n| (at(n), (!away(at(n))).then(|| value(at(n))))).collect() }
+    };
+    vec![
+        curve(Mark::Appended, &|t| (t - lost(t)) / 20),
+        curve(Mark::Durable, &|t| (t - lost(t)) / 20 / 40_000 * 40_000),
+        curve(Mark::Consumed("audit".into()), &|t| (t - lost(t)) / 4_000),
+        curve(Mark::Stored("audit".into()), &|t| (t - lost(t)) / 4_000),
+        curve(Mark::Consumed("slow".into()), &|t| (t - lost(t)) / 9_000),
+        curve(Mark::Stored("slow".into()), &|t| (t - lost(t)) / 4_000),
+    ]
 }
 
 fn main() {

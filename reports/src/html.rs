@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::campaign::Sums;
-use crate::{Campaign, RunRecord, Timeline, Verdict, What};
+use crate::{Campaign, Curve, Mark, RunRecord, Timeline, Verdict, What};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const SCRIPT: &str = concat!(include_str!("curves.js"), include_str!("page.js"));
 /// Pictures in one page; failures come first.
 const PICTURES: usize = 24;
 /// Events in one page, so that it stays a file that a browser likes.
@@ -74,7 +74,7 @@ struct Columns<'a> {
     u: Vec<i64>,
     /// Lane.
     l: Vec<u16>,
-    /// Kind: 0 message, 1 fault, 2 state, 3 client, 4 disk.
+    /// Kind: 0 message, 1 fault, 2 state, 3 client.
     k: Vec<u8>,
     /// Other lane of a message, line of a client event, otherwise 0.
     o: Vec<u64>,
@@ -92,7 +92,6 @@ fn picture(timeline: &Timeline) -> Value {
             What::Fault { until_us } => (1, 0, end(until_us)),
             What::State => (2, 0, -1),
             What::Client { line } => (3, line, -1),
-            What::Disk => (4, 0, -1),
         };
         let next = u32::try_from(columns.texts.len()).expect("fewer than 2^32 texts");
         let text = *known.entry(event.text.as_str()).or_insert_with(|| {
@@ -106,7 +105,21 @@ fn picture(timeline: &Timeline) -> Value {
         columns.o.push(other);
         columns.x.push(text);
     }
-    json!({"lanes": timeline.lanes, "left_out": timeline.left_out, "events": columns})
+    let curves: Vec<Value> = timeline.curves.iter().map(curve).collect();
+    json!({"lanes": timeline.lanes, "left_out": timeline.left_out, "events": columns, "curves": curves})
+}
+
+/// A curve in columns; -1 where the broker does not serve.
+fn curve(curve: &Curve) -> Value {
+    let (kind, group) = match &curve.mark {
+        Mark::Appended => ("appended", ""),
+        Mark::Durable => ("durable", ""),
+        Mark::Consumed(group) => ("consumed", group.as_str()),
+        Mark::Stored(group) => ("stored", group.as_str()),
+    };
+    let value = |v: Option<u64>| v.map_or(-1, |v| i64::try_from(v).unwrap_or(i64::MAX));
+    let (t, v): (Vec<u64>, Vec<i64>) = curve.points.iter().map(|(t, v)| (*t, value(*v))).unzip();
+    json!({"lane": curve.lane, "kind": kind, "group": group, "t": t, "v": v})
 }
 
 #[cfg(test)]
@@ -118,7 +131,7 @@ mod tests {
     fn no_text_ends_the_script() {
         let lane = Lane { name: "</script><script>alert(1)".into(), role: "broker".into() };
         let event = Event { at_us: 1, lane: 0, what: What::State, text: "<b>&".into() };
-        let timeline = Timeline { lanes: vec![lane], events: vec![event], left_out: 0 };
+        let timeline = Timeline { lanes: vec![lane], events: vec![event], ..Timeline::default() };
         let record = RunRecord { scenario: "</script>".into(), timeline, ..RunRecord::default() };
         let page = html(&Campaign { records: vec![record], ..Campaign::default() });
         assert_eq!(page.matches("</script>").count(), PAGE.matches("</script>").count());
@@ -142,7 +155,7 @@ mod tests {
     fn failures_come_first_and_texts_once() {
         let event =
             |at_us| Event { at_us, lane: 0, what: What::Message { to: 1, arrived_us: None }, text: "same".into() };
-        let timeline = Timeline { lanes: vec![], events: vec![event(1), event(2)], left_out: 0 };
+        let timeline = Timeline { lanes: vec![], events: vec![event(1), event(2)], ..Timeline::default() };
         let green = RunRecord { timeline, ..RunRecord::default() };
         let red = RunRecord { verdict: Verdict::Red, ..RunRecord::default() };
         let all = runs(&Campaign { records: vec![green, red], ..Campaign::default() });

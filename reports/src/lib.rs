@@ -16,7 +16,7 @@ pub use junit::junit;
 pub use record::{EndState, Oracle, PlantTrace, RunRecord, Verdict, Violation};
 pub use shrunk::{ShrinkPhase, Shrunk, shrunk_table};
 pub use table::{hunt_table, table};
-pub use timeline::{Event, Lane, Timeline, What};
+pub use timeline::{Curve, Event, Lane, Mark, Timeline, What};
 
 /// The list of records that `run --json` writes: without histories and pictures.
 pub fn json(records: &[RunRecord]) -> String {

@@ -1,4 +1,3 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const el = (tag, props = {}, ...kids) => {
@@ -96,12 +95,12 @@ function runs() {
 }
 
 // ---- the picture --------------------------------------------------------------------------------------------------
-const KINDS = ["messages", "faults", "states", "clients", "disk"];
+const KINDS = ["messages", "faults", "states", "clients", "watermarks"];
 const GUTTER = 132, AXIS = 22;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 let run = null, ev = null, lanes = [], view = { from: 0, to: 1 }, end = 1, pinned = new Set();
 const hidden = { kinds: new Set(), names: new Set(), lanes: new Set() };
-let names = new Map(), shown = new Uint8Array(0), nameOf = [], spots = [];
+let water = new Map(), rows = new Map(), names = new Map(), shown = new Uint8Array(0), nameOf = [], spots = [];
 const PALETTE = ["--blue", "--green", "--violet", "--amber", "--dim"];
 
 function open(which, scroll) {
@@ -109,6 +108,7 @@ function open(which, scroll) {
   const p = run.picture, e = p.events;
   ev = { t: Float64Array.from(e.t), u: Float64Array.from(e.u), l: e.l, k: e.k, o: e.o, x: e.x, texts: e.texts };
   lanes = p.lanes;
+  water = strips(p.curves);
   end = Math.max(run.virtual_ms * 1000, ...[ev.t[ev.t.length - 1] || 0]) || 1;
   pinned = new Set((run.violations || []).flatMap((v) => v.lines));
   hidden.kinds.clear(); hidden.names.clear(); hidden.lanes.clear();
@@ -208,19 +208,23 @@ function follow() {
 
 function paint() {
   const open = lanes.map((_, i) => i).filter((i) => !hidden.lanes.has(i));
-  const tall = Math.max(26, Math.min(64, 560 / Math.max(open.length, 1))), height = AXIS + tall * open.length + 8;
-  const [g, width] = surface("chart", height);
-  const y = new Map(open.map((lane, row) => [lane, AXIS + tall * (row + 0.5)]));
+  const tall = Math.max(26, Math.min(64, 560 / Math.max(open.length, 1)));
+  const deep = (lane) => water.has(lane) && !hidden.kinds.has(WATERMARKS) ? STRIP : 0;
+  let height = AXIS;
+  rows = new Map(open.map((lane) => [lane, { top: (height += tall + deep(lane)) - tall - deep(lane), strip: height - deep(lane), bottom: height }]));
+  const [g, width] = surface("chart", height += 8);
+  const y = new Map([...rows].map(([lane, row]) => [lane, row.top + tall / 2]));
   const px = (t) => GUTTER + (t - view.from) / (view.to - view.from) * (width - GUTTER);
   const color = { line: css("--line"), ink: css("--ink"), dim: css("--dim"), lane: css("--lane"), red: css("--red"), fault: css("--fault"), card: css("--card"), green: css("--green"), blue: css("--blue"), violet: css("--violet"), amber: css("--amber") };
   spots = [];
-  open.forEach((lane, row) => { if (row % 2 === 0) { g.fillStyle = color.lane; g.fillRect(0, AXIS + tall * row, width, tall); } });
+  open.forEach((lane, n) => { if (n % 2 === 0) { const { top, bottom } = rows.get(lane); g.fillStyle = color.lane; g.fillRect(0, top, width, bottom - top); } });
   axis(g, width, height, px, color);
   g.save();
   g.beginPath(); g.rect(GUTTER, 0, width - GUTTER, height); g.clip();
   faults(g, px, y, tall, width, color);
   open.forEach((lane) => { g.strokeStyle = color.line; g.beginPath(); g.moveTo(GUTTER, y.get(lane)); g.lineTo(width, y.get(lane)); g.stroke(); });
   messages(g, px, y, tall, width, color);
+  open.filter(deep).forEach((lane) => drawStrip(g, water.get(lane), rows.get(lane).strip, width, px));
   points(g, px, y, tall, width, color);
   for (const v of run.violations || []) {
     const x = px(v.at_ms * 1000);
@@ -231,6 +235,7 @@ function paint() {
   open.forEach((lane) => {
     g.fillStyle = color.ink; g.font = "600 12px system-ui, sans-serif"; g.fillText(lanes[lane].name, 10, y.get(lane) - (tall > 40 ? 7 : 0), GUTTER - 16);
     if (tall > 40) { g.fillStyle = color.dim; g.font = "11px system-ui, sans-serif"; g.fillText(lanes[lane].role, 10, y.get(lane) + 9, GUTTER - 16); }
+    if (deep(lane)) stripLegend(g, water.get(lane), rows.get(lane).strip);
   });
 }
 
@@ -247,14 +252,17 @@ function axis(g, width, height, px, color) {
 }
 
 function faults(g, px, y, tall, width, color) {
+  const shaded = new Map(), barred = new Map();
   g.font = "600 11px system-ui, sans-serif"; g.textBaseline = "top";
   for (let i = 0; i < ev.t.length; i++) {
     if (ev.k[i] !== 1 || !shown[i] || !y.has(ev.l[i])) continue;
     const moment = ev.u[i] < 0, from = px(ev.t[i]), to = moment ? from + 3 : px(ev.u[i]);
     if (to < GUTTER || from > width) continue;
     const top = y.get(ev.l[i]) - tall / 2 + 1, w = Math.max(to - from, 3), text = ev.texts[ev.x[i]];
-    g.fillStyle = color.fault; g.fillRect(from, top, w, tall - 2);
-    g.fillStyle = color.red; g.fillRect(from, top, 2, tall - 2);
+    // Faults that lie on each other are shaded once, and begin with one bar where they begin together.
+    const bottom = rows.get(ev.l[i]).bottom - 1, dark = shaded.get(ev.l[i]) ?? -1e9, clear = Math.max(from, dark);
+    if (from + w > clear) { g.fillStyle = color.fault; g.fillRect(clear, top, from + w - clear, bottom - top); shaded.set(ev.l[i], from + w); }
+    if (from - (barred.get(ev.l[i]) ?? -1e9) > 5) { g.fillStyle = color.red; g.fillRect(from, top, 2, bottom - top); barred.set(ev.l[i], from); }
     if (w > 50 || moment) { g.save(); g.beginPath(); g.rect(Math.max(from, GUTTER), top, moment ? 160 : w - 4, tall); g.clip(); g.fillText(text, Math.max(from, GUTTER) + 5, top + 2); g.restore(); }
     spots.push([from, top, w, tall - 2, i]);
   }
@@ -295,26 +303,26 @@ function density(g, px, y, tall, width, color, inView) {
     g.fillStyle = color.blue; g.globalAlpha = 0.55; g.fillRect(x, y.get(lane) - h / 2, size - 0.5, h); g.globalAlpha = 1;
     if (cell.lost) { const r = Math.max(2, h * cell.lost / cell.n); g.fillStyle = color.red; g.fillRect(x, y.get(lane) - r / 2, size - 0.5, r); }
   }
-  g.fillStyle = color.dim; g.font = "11px system-ui, sans-serif"; g.textBaseline = "bottom";
-  g.fillText(`${grouped(inView.length)} frames in view: zoom in to see each`, GUTTER + 8, AXIS + 14);
+  g.fillStyle = color.dim; g.font = "11px system-ui, sans-serif"; g.textBaseline = "bottom"; g.textAlign = "right";
+  g.fillText(`${grouped(inView.length)} frames in view: zoom in to see each`, width - 8, AXIS + 14); g.textAlign = "left";
 }
 
 function points(g, px, y, tall, width, color) {
-  const lastLabel = new Map();
+  const lastLabel = new Map(), bars = new Map();
   let count = 0;
   for (let i = 0; i < ev.t.length; i++) if (ev.k[i] >= 3 && shown[i] && ev.t[i] >= view.from && ev.t[i] <= view.to) count++;
   for (let i = 0; i < ev.t.length; i++) {
     const k = ev.k[i];
     if (k < 2 || !shown[i] || ev.t[i] < view.from || ev.t[i] > view.to || !y.has(ev.l[i])) continue;
     const x = px(ev.t[i]), mid = y.get(ev.l[i]), hit = k === 3 && pinned.has(ev.o[i]);
-    if (k === 2) { g.fillStyle = color.violet; g.fillRect(x - 1, mid - tall * 0.32, 2, tall * 0.64); }
-    else if (k === 4) { g.fillStyle = color.amber; g.fillRect(x - 2, mid + tall * 0.2, 4, 4); }
+    if (k === 2 && x - (bars.get(ev.l[i]) ?? -1e9) < 4) { spots.push([x - 3, mid - tall * 0.4, 6, tall * 0.8, i]); continue; }
+    if (k === 2) { bars.set(ev.l[i], x); g.fillStyle = color.violet; g.fillRect(x - 1, mid - tall * 0.32, 2, tall * 0.64); }
     else { g.fillStyle = hit ? color.red : color.green; g.beginPath(); g.arc(x, mid + tall * 0.3, hit ? 4.5 : 2, 0, 7); g.fill(); }
     if (hit) { g.strokeStyle = color.red; g.beginPath(); g.arc(x, mid + tall * 0.3, 8, 0, 7); g.stroke(); }
     const row = k === 2 ? -1 : 1, key = ev.l[i] * 4 + row;
     if ((k === 2 || hit || count < 80) && x > (lastLabel.get(key) ?? -1e9)) {
       g.font = (hit ? "600 " : "") + "11px system-ui, sans-serif"; g.textBaseline = "middle";
-      const text = ev.texts[ev.x[i]], wide = g.measureText(text).width, at = mid + row * tall * 0.3;
+      const text = fit(g, ev.texts[ev.x[i]], 280), wide = g.measureText(text).width, at = mid + row * tall * 0.3;
       g.fillStyle = color.card; g.globalAlpha = 0.8; g.fillRect(x + (hit ? 10 : 4), at - 7, wide + 4, 14); g.globalAlpha = 1;
       g.fillStyle = hit ? color.red : k === 2 ? color.violet : color.dim;
       g.fillText(text, x + (hit ? 12 : 6), at);
@@ -388,8 +396,9 @@ function controls() {
       return draw();
     }
     const i = nearest(e.offsetX, e.offsetY);
-    tip.hidden = i < 0;
-    if (i >= 0) { tip.textContent = describe(i); tip.style.left = Math.min(e.clientX + 14, innerWidth - 470) + "px"; tip.style.top = e.clientY + 14 + "px"; }
+    const under = i < 0 && [...rows].find(([lane, row]) => row.bottom > row.strip && e.offsetY >= row.strip && e.offsetY < row.bottom);
+    tip.hidden = i < 0 && (!under || e.offsetX < GUTTER);
+    if (!tip.hidden) { tip.textContent = i >= 0 ? describe(i) : tellStrip(lanes[under[0]].name, water.get(under[0]), time(e.offsetX, chart, view.from, view.to)); tip.style.left = Math.min(e.clientX + 14, innerWidth - 470) + "px"; tip.style.top = e.clientY + 14 + "px"; }
   };
   chart.onpointerleave = () => { tip.hidden = true; };
   chart.ondblclick = whole;

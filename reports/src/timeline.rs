@@ -1,6 +1,6 @@
-//! What the picture of a run shows: lanes, and events over virtual time.
+//! What the picture of a run shows: lanes, events over virtual time, and how far each broker's log was.
 //!
-//! Invariant: every lane number in an event is an index into `lanes`.
+//! Invariant: every lane number is an index into `lanes`; the points of a curve are in time order.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,6 @@ pub enum What {
         /// The line.
         line: u64,
     },
-    /// The disk did something slow or wrong.
-    Disk,
 }
 
 /// One event of the picture.
@@ -57,6 +55,31 @@ pub struct Event {
     pub text: String,
 }
 
+/// What a curve counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "k", content = "g", rename_all = "kebab-case")]
+pub enum Mark {
+    /// End of the log, in bytes.
+    Appended,
+    /// End of what survives a power cut, in bytes.
+    Durable,
+    /// Messages that a group has committed, summed over its queues at the broker.
+    Consumed(String),
+    /// Messages that there are for the group in these queues.
+    Stored(String),
+}
+
+/// How a mark of a broker moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Index of the broker's lane.
+    pub lane: u16,
+    /// What it counts.
+    pub mark: Mark,
+    /// Virtual time in microseconds, and the value from then on; none while the broker does not serve.
+    pub points: Vec<(u64, Option<u64>)>,
+}
+
 /// The picture's content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
@@ -66,6 +89,9 @@ pub struct Timeline {
     pub events: Vec<Event>,
     /// Events that were left out because there were too many.
     pub left_out: u64,
+    /// How the marks of brokers moved.
+    #[serde(default)]
+    pub curves: Vec<Curve>,
 }
 
 impl Timeline {

@@ -116,6 +116,24 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-crash"],
     },
     Plant {
+        name: "index-entry-misplaced",
+        about: "the store writes into the index where the record ends instead of where it begins",
+        oracles: &[Oracle::Projection],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "index-chain-cut",
+        about: "a new index entry does not lead on to the older ones of its slot",
+        oracles: &[Oracle::Projection],
+        scenarios: &["broker-crash", "swarm"],
+    },
+    Plant {
+        name: "offsets-read-lower",
+        about: "a broker that starts takes each committed offset for one lower than it was written down",
+        oracles: &[Oracle::RecoveryIdempotent],
+        scenarios: &["controls/brief-overlap", "rolling-deploy"],
+    },
+    Plant {
         name: "torn-tail-panics",
         about: "recovery panics at a torn record instead of cutting it",
         oracles: &[Oracle::Panic],

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use seedmq_reports::{Campaign, Event, Lane, Oracle, RunRecord, Timeline, Violation, What, html};
+use seedmq_reports::{Campaign, Curve, Event, Lane, Mark, Oracle, RunRecord, Timeline, Violation, What, html};
 use seedmq_tests::or_skip;
 use seedmq_tests::tools::browser;
 use serde_json::Value;
@@ -23,6 +23,23 @@ const LANES: [(&str, &str); 6] = [
 /// Virtual time between two events.
 const STEP_US: u64 = 700;
 
+/// The log of a broker: appended, durable and consumed; half way the power takes what is not durable.
+fn curves(lane: u16, events: u64) -> Vec<Curve> {
+    let half = events / 2;
+    let curve = |mark, value: &dyn Fn(u64) -> u64| {
+        let at = |nth: u64| nth * events / 2_000;
+        let served = |n: u64| (!(half..half + events / 20).contains(&n)).then(|| value(n));
+        Curve { lane, mark, points: (0..2_000).map(|nth| (at(nth) * STEP_US, served(at(nth)))).collect() }
+    };
+    let lost = |n: u64| if n >= half { events / 10 } else { 0 };
+    vec![
+        curve(Mark::Appended, &|n| (n - lost(n)) * 500),
+        curve(Mark::Durable, &|n| (n - lost(n)) * 450),
+        curve(Mark::Consumed("billing".into()), &|n| (n - lost(n)) / 2),
+        curve(Mark::Stored("billing".into()), &|n| n - lost(n)),
+    ]
+}
+
 /// A red run with so many events of every kind.
 fn run(events: u64) -> RunRecord {
     let event = |n: u64| {
@@ -32,7 +49,6 @@ fn run(events: u64) -> RunRecord {
             0 => (What::Fault { until_us: Some(at_us + 40 * STEP_US) }, format!("slow disk {n}")),
             7 => (What::State, "ready".to_owned()),
             13 => (What::Client { line: n + 2 }, format!("send p1-{n} is acknowledged")),
-            21 => (What::Disk, format!("a sync took {n} us")),
             _ => {
                 let arrived_us = (!n.is_multiple_of(11)).then_some(at_us + 350);
                 (What::Message { to: other, arrived_us }, format!("SEND_MESSAGE_V2 #{}", n % 40))
@@ -51,7 +67,12 @@ fn run(events: u64) -> RunRecord {
         acked: events / 50,
         hash: "0123456789abcdef0123456789abcdef".into(),
         faults: [("slow-disk".to_owned(), events / 50)].into(),
-        timeline: Timeline { lanes: lanes.to_vec(), events: (0..events).map(event).collect(), left_out: 0 },
+        timeline: Timeline {
+            lanes: lanes.to_vec(),
+            events: (0..events).map(event).collect(),
+            left_out: 0,
+            curves: [1, 2].into_iter().flat_map(|lane| curves(lane, events)).collect(),
+        },
         ..RunRecord::default()
     };
     record.object(Violation {
@@ -69,7 +90,7 @@ fn run(events: u64) -> RunRecord {
 
 /// Runs before anything else on the page: what goes wrong is written down.
 const LISTEN: &str = "<script>window.wrong = []; addEventListener('error', (e) => wrong.push(e.message));</script>";
-/// Clicks as a person would, and writes down what the page shows after each.
+/// Clicks as a person would, and writes down what the page shows after each; without a screen nothing calls for a frame, so it is painted.
 const CLICK: &str = "<script>{
 const seen = {};
 const shown = () => document.getElementById('count').textContent.replace(/,/g, '').match(/^[0-9]+/)?.[0];
@@ -77,12 +98,17 @@ const ink = () => { const c = document.getElementById('chart'), d = c.getContext
   let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n / (d.length / 4); };
 const steps = [
   ['whole', () => document.getElementById('fit').click()],
+  ['no curves', () => document.querySelectorAll('#kinds .chip')[4].click()],
+  ['curves again', () => document.querySelectorAll('#kinds .chip')[4].click()],
   ['zoomed', () => { for (let i = 0; i < 3; i++) document.getElementById('in').click(); }],
   ['proof', () => document.getElementById('proof').click()],
   ['filtered', () => { document.getElementById('fit').click(); const t = document.getElementById('text'); t.value = 'slow disk'; t.oninput(); }],
   ['nothing', () => { const t = document.getElementById('text'); t.value = 'no such event'; t.oninput(); }],
   ['one lane off', () => { const t = document.getElementById('text'); t.value = ''; t.oninput(); document.querySelectorAll('#lanes .chip')[1].click(); }],
 ];
+const hover = () => { const c = document.getElementById('chart'), at = c.getBoundingClientRect();
+  c.dispatchEvent(new PointerEvent('pointermove', { clientX: at.left + c.clientWidth * 0.4, clientY: at.top + 22 + 64 * 2 + 40 }));
+  return document.getElementById('tip').textContent; };
 const next = () => {
   const step = steps.shift();
   if (!step) {
@@ -91,7 +117,7 @@ const next = () => {
     return document.body.append(note);
   }
   step[1]();
-  setTimeout(() => { seen[step[0]] = { events: Number(shown()), hits: document.querySelectorAll('#events .hit').length, ink: ink() }; next(); }, 400);
+  setTimeout(() => { paint(); seen[step[0]] = { events: Number(shown()), hits: document.querySelectorAll('#events .hit').length, ink: ink(), tall: document.getElementById('chart').clientHeight }; if (step[0] === 'nothing') seen.tip = hover(); next(); }, 400);
 };
 setTimeout(next, 400);
 }</script>";
@@ -131,6 +157,10 @@ fn judge(browser: &str, events: u64) {
     );
     assert_eq!(number("whole", "events"), events as f64, "{seen}");
     assert!(number("whole", "ink") > 0.02, "the lanes are empty: {seen}");
+    assert_eq!(number("whole", "tall") - number("no curves", "tall"), 2.0 * 74.0, "a strip for each broker: {seen}");
+    assert_eq!(number("whole", "tall"), number("curves again", "tall"), "{seen}");
+    let tip = seen["tip"].as_str().unwrap_or_default();
+    assert!(tip.contains("broker-a") && tip.contains("a power cut would take") && tip.contains("behind"), "{tip}");
     let zoomed = number("zoomed", "events");
     assert!(zoomed > 0.0 && zoomed < events as f64 / 4.0, "{seen}");
     assert_eq!(number("proof", "hits"), 1.0, "the line that proves it stands out: {seen}");

@@ -220,8 +220,9 @@ impl Store {
         self.dispatched_ms = i64::try_from(next.store_ms).unwrap_or(i64::MAX);
         let Some(slot) = next.slot else { return Ok(()) };
         if self.config.index {
+            let physical = if crate::planted!("index-entry-misplaced") { next.end() } else { next.physical };
             for hash in &next.labels.keys {
-                self.index.add(Key { hash: *hash, physical: next.physical, store_ms: self.dispatched_ms });
+                self.index.add(Key { hash: *hash, physical, store_ms: self.dispatched_ms });
             }
         }
         if !next.queued {

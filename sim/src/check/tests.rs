@@ -2,7 +2,8 @@
 //!
 //! The histories are written in a shorthand, one line each, with the time first:
 //! `1 p1 send 7 T k1 [shard] [#tag]`, `2 p1 ok 7 a:0@41`, `p1 fail 7`, `p1 info 7`; `3 c1 got 9 g T a:0@41 k1`, `c1 done 9`,
-//! `c1 again 9`, `c1 died 9`; `c1 has g T a:0 a:1`; `c1 commit g T a:0 42`; `reset g T a:0 0`; `fault kill a`;
+//! `c1 again 9`, `c1 died 9`; `c1 has g T a:0 a:1`; `c1 commit g T a:0 42`; `reset g T a:0 0`; `fault kill a`,
+//! `fault power a 0@2` (in queue 0 of T and K everything below 2 is durable);
 //! `end`, with the groups that nobody is a member of any more.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -395,7 +395,7 @@ pub(super) fn vanish(scene: &Scene, host: HostId) {
     let node = scene.seen(|seen| seen.nodes.get(&host).copied()).expect("a host that runs was started");
     scene.world.die(host, Death::Vanished);
     Madsim::current().kill(node);
-    scene.seen(|seen| seen.gone(host));
+    scene.gone(host);
 }
 
 /// Starts a host again after a while.
@@ -464,11 +464,8 @@ pub(super) fn exited(scene: &Scene, host: HostId) {
             client_line(scene, host, Op::Assign { group: group.clone(), topic, queues: Vec::new() });
         }
     }
-    let down = scene.seen(|seen| {
-        seen.gone(host);
-        seen.restarts.remove(&host)
-    });
-    if let Some(down_ms) = down {
+    scene.gone(host);
+    if let Some(down_ms) = scene.seen(|seen| seen.restarts.remove(&host)) {
         come_back(scene, host, down_ms);
     }
 }
@@ -492,7 +489,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
         }
         disk.cut();
     }
-    scene.seen(|seen| seen.gone(host));
+    scene.gone(host);
     scene.fault(kind, host, scene.cast.name(host), durable);
     if let Some(down_ms) = down_ms {
         come_back(scene, host, down_ms);

@@ -112,6 +112,13 @@ fn broker_config(scene: &Scene, host: HostId, shape: &BrokerShape) -> BrokerConf
     config
 }
 
+/// Slots of each index file of a broker; none when it keeps no index.
+pub(super) fn index_slots(scene: &Scene, host: HostId) -> Option<u32> {
+    let Role::Broker(n) = scene.cast.role(host) else { return None };
+    let store = broker_config(scene, host, &scene.tape.header.config.brokers[n]).store;
+    store.index.then_some(store.index_slots)
+}
+
 fn broker_event(scene: &Scene, host: HostId, event: &BrokerEvent) {
     let (now, lane) = (scene.now(), scene.cast.lane(host));
     match event {

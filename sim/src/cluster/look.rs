@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_core::broker::Broker;
 use seedmq_core::wire::route::QueueData;
-use seedmq_reports::EndState;
+use seedmq_reports::{EndState, Mark};
 
 use super::admin::Admin;
+use super::curves::{self, Readers};
 use crate::world::HostId;
 
 /// A pull that waits at a broker.
@@ -79,6 +80,10 @@ pub(crate) trait Inside {
     fn look(&self) -> Look {
         Look::Nothing
     }
+    /// How far its log and the readers of it are, for the curves of the picture.
+    fn marks(&self, _readers: &Readers) -> Vec<(Mark, u64)> {
+        Vec::new()
+    }
     /// The same for a person to read, line by line.
     fn lines(&self, _now_ns: u64) -> Vec<String> {
         Vec::new()
@@ -112,6 +117,9 @@ impl Inside for seedmq_core::namesrv::NameServer {
 }
 
 impl Inside for Broker {
+    fn marks(&self, readers: &Readers) -> Vec<(Mark, u64)> {
+        curves::marks(self, readers)
+    }
     fn lines(&self, now_ns: u64) -> Vec<String> {
         super::inside::broker(self, now_ns)
     }

@@ -9,6 +9,7 @@ mod boot;
 mod boot_consumer;
 mod cast;
 mod context;
+mod curves;
 mod damage;
 mod inside;
 mod look;

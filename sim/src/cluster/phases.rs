@@ -9,7 +9,7 @@ use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
 use super::scene::{Job, Scene};
-use super::{act, settle};
+use super::{act, boot, settle};
 use crate::history::Op;
 use crate::options::RunOptions;
 use crate::tape::Trigger;
@@ -174,7 +174,13 @@ async fn stop_all(scene: &Rc<Scene>) {
         .chain(down.iter().map(|host| (host, Completeness::Partial)))
     {
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let found = judge_store(scene.cast.name(*host), &scene.disks[host].image(), completeness, &licence);
+        let found = judge_store(
+            scene.cast.name(*host),
+            &scene.disks[host].image(),
+            completeness,
+            boot::index_slots(scene, *host),
+            &licence,
+        );
         found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
     }
 }

@@ -1,10 +1,12 @@
 //! What the picture of a run shows, collected while it runs.
 //!
-//! Invariant: nothing is collected unless it was asked for, and at most [`EVENTS_MAX`] events are.
+//! Invariant: nothing is collected unless it was asked for, and at most [`EVENTS_MAX`] events are; curves are bounded on their own.
 
 use std::collections::BTreeMap;
 
-use seedmq_reports::{Event, Lane, Timeline, What};
+use seedmq_reports::{Event, Lane, Mark, Timeline, What};
+
+use super::curves::Curves;
 
 /// Most events of one picture.
 const EVENTS_MAX: usize = 120_000;
@@ -17,6 +19,7 @@ type Flight = (u16, u16, i32, bool);
 pub(crate) struct Picture {
     pub on: bool,
     timeline: Timeline,
+    curves: Curves,
     flying: BTreeMap<Flight, usize>,
     /// Open faults: the event of each target.
     faults: BTreeMap<String, usize>,
@@ -47,6 +50,14 @@ impl Picture {
             self.add(at_ns, lane, What::Client { line }, text());
         }
     }
+    /// How far a broker is.
+    pub fn marks(&mut self, at_ns: u64, lane: u16, marks: Vec<(Mark, u64)>) {
+        self.curves.put(lane, at_ns / 1000, marks);
+    }
+    /// The process of a node is no more.
+    pub fn gone(&mut self, at_ns: u64, lane: u16) {
+        self.curves.gone(lane, at_ns / 1000);
+    }
     /// A fault begins, or ends when its kind is `heal` or `start`.
     pub fn fault(&mut self, at_ns: u64, lane: u16, kind: &str, target: &str) {
         if matches!(kind, "heal" | "start") {
@@ -76,6 +87,6 @@ impl Picture {
         }
     }
     pub fn take(&mut self) -> Timeline {
-        std::mem::take(&mut self.timeline)
+        Timeline { curves: self.curves.take(), ..std::mem::take(&mut self.timeline) }
     }
 }

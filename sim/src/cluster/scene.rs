@@ -156,8 +156,7 @@ impl Seen {
         ];
         assert!(sent.iter().flatten().count() <= 1, "a host has one process");
     }
-    /// The process of a host is no more.
-    pub fn gone(&mut self, host: HostId) {
+    fn gone(&mut self, host: HostId) {
         self.brokers.remove(&host);
         self.name_servers.remove(&host);
         self.ready.remove(&host);
@@ -203,6 +202,14 @@ impl Scene {
     /// Looks at or changes what was seen. Nothing inside may call back.
     pub fn seen<T>(&self, act: impl FnOnce(&mut Seen) -> T) -> T {
         act(&mut self.seen.borrow_mut())
+    }
+    /// The process of a host is no more.
+    pub fn gone(&self, host: HostId) {
+        let (now, lane) = (self.now(), self.cast.lane(host));
+        self.seen(|seen| {
+            seen.gone(host);
+            seen.picture.gone(now, lane);
+        });
     }
     /// Virtual time, ns.
     pub fn now(&self) -> u64 {

@@ -13,6 +13,7 @@ use seedmq_core::wire::Frame;
 use seedmq_reports::{Oracle, Violation};
 use serde::Serialize;
 
+use super::curves::{self, Readers};
 use super::look::Inside;
 use super::scene::Scene;
 use crate::tap::Kind;
@@ -26,6 +27,8 @@ pub(crate) struct RoleTap {
     life: Life,
     /// Whether frames are looked at one by one.
     frames: bool,
+    /// Who reads the log of a broker; asked for only with a picture.
+    readers: Option<Readers>,
     /// The host at the other end of each connection.
     peers: BTreeMap<ConnId, HostId>,
     /// Codes of requests that were not answered.
@@ -40,12 +43,14 @@ const STORM: u32 = 3_000;
 impl RoleTap {
     pub fn new(scene: &Rc<Scene>, host: HostId) -> RoleTap {
         let life = scene.world.life(host);
-        let frames = scene.seen(|seen| seen.triggers.frames || seen.picture.on);
+        let drawn = scene.seen(|seen| seen.picture.on);
+        let frames = drawn || scene.seen(|seen| seen.triggers.frames);
         RoleTap {
             scene: Rc::clone(scene),
             host,
             life,
             frames,
+            readers: drawn.then(|| curves::readers(&scene.tape.header.config)),
             peers: BTreeMap::new(),
             asked: BTreeMap::new(),
             came: (0, 0),
@@ -151,6 +156,10 @@ where
             self.scene.seen(|seen| seen.looks.put(self.host, now, inside));
         }
         let now = self.scene.now();
+        if let Some(readers) = self.readers.as_ref().filter(|_| self.alive()) {
+            let (lane, marks) = (self.scene.cast.lane(self.host), node.marks(readers));
+            self.scene.seen(|seen| seen.picture.marks(now, lane, marks));
+        }
         if self.alive() && self.scene.seen(|seen| seen.inside.wanted(self.host, now)) {
             let lines = node.lines(now);
             self.scene.seen(|seen| seen.inside.put(now, self.scene.log.events(), lines));

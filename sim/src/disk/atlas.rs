@@ -45,6 +45,8 @@ pub enum Held {
 #[derive(Clone, Debug, Default)]
 pub struct Atlas {
     rotten: BTreeMap<HostId, Vec<Held>>,
+    /// Brokers whose index rotted.
+    index: BTreeSet<HostId>,
     /// Brokers whose disk was replaced.
     new: BTreeSet<HostId>,
     /// Whether messages were lost for good.
@@ -75,7 +77,9 @@ impl Atlas {
     }
     /// It rotted.
     pub fn rotted(&mut self, host: HostId, file: StoreFile, held: &Held) {
-        if file != StoreFile::Index {
+        if file == StoreFile::Index {
+            self.index.insert(host);
+        } else {
             self.rotten.entry(host).or_default().push(held.clone());
         }
         self.lost |= matches!(held, Held::Message(_));
@@ -88,6 +92,7 @@ impl Atlas {
     pub fn replaced(&mut self, host: HostId) {
         self.lost = true;
         self.rotten.remove(&host);
+        self.index.remove(&host);
         self.new.insert(host);
     }
     /// Whether the disk of a host is not its first.
@@ -105,7 +110,7 @@ impl Atlas {
     }
     /// What white-box oracles excuse at a host.
     pub fn licence(&self, host: HostId) -> Licence {
-        let mut licence = Licence::default();
+        let mut licence = Licence { index: self.index.contains(&host), ..Licence::default() };
         for held in self.rotten.get(&host).into_iter().flatten() {
             match held {
                 Held::Rebuildable => {}

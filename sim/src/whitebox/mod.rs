@@ -2,6 +2,7 @@
 //!
 //! Invariant: stores are read here by a reader of its own, never by the code under test.
 
+mod index;
 mod projection;
 mod reader;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 use seedmq_reports::{Oracle, Violation};
 
+pub use index::{IndexEntry, IndexFile, read_index};
 pub use projection::{Completeness, judge_store, summary};
 pub use reader::{Files, Log, LogRecord, QueueEntry, read_log, read_queues, snapshot};
 
@@ -24,6 +26,8 @@ pub struct Licence {
     pub offsets: BTreeSet<(String, u32, u64)>,
     /// Entries of queues, and what they said when they were damaged.
     pub entries: BTreeMap<(String, u32, u64), QueueEntry>,
+    /// Whether an index file was damaged: then the index proves nothing.
+    pub index: bool,
 }
 
 /// The first position of each queue (by topic and queue id) that a store does not hold.

@@ -1,4 +1,4 @@
-//! The oracles `projection` and `dense`: consume queues are exactly the projection of the log, and count without holes.
+//! The oracles `projection` and `dense`: consume queues and index are exactly the projection of the log, and queues count without holes.
 //!
 //! Invariant: an entry that is there must be right at any time; that all entries are there is demanded only where the broker
 //! stopped in order.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use seedmq_reports::{Oracle, Violation};
 
+use super::index::judge_index;
 use super::reader::{Files, LogRecord, QueueEntry, read_log, read_queues};
 use super::{Licence, broken};
 
@@ -45,10 +46,24 @@ fn project(records: Vec<LogRecord>, licence: &Licence) -> (Queues<QueueEntry>, V
     (queues, holes)
 }
 
-/// Judges the store of a broker as it lies on its disk.
-pub fn judge_store(broker: &str, store: &impl Files, completeness: Completeness, licence: &Licence) -> Vec<Violation> {
+/// Judges the store of a broker as it lies on its disk; `slots` of each index file, if the broker keeps an index.
+pub fn judge_store(
+    broker: &str,
+    store: &impl Files,
+    completeness: Completeness,
+    slots: Option<u32>,
+    licence: &Licence,
+) -> Vec<Violation> {
     let log = read_log(store, &licence.ranges);
     let mut found = Vec::new();
+    if let (Some(slots), Completeness::Whole, false) = (slots, completeness, licence.index) {
+        let mut wrong = judge_index(store, slots, &log, licence);
+        if !wrong.is_empty() {
+            let text = format!("the index of {broker} is not the projection of its log: {}", wrong[0]);
+            wrong.truncate(10);
+            found.push(broken(Oracle::Projection, "index-differs", text, wrong));
+        }
+    }
     if let (Some(why), Completeness::Whole) = (&log.torn, completeness) {
         let text = format!("the log of {broker} is not whole although the broker stopped in order: {why}");
         found.push(broken(Oracle::Projection, "torn-log", text, vec![why.clone()]));

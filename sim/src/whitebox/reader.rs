@@ -37,6 +37,7 @@ const MAGIC_V2: u32 = 0xDAA3_20AB;
 const MAGIC_BLANK: u32 = 0xCBD4_3194;
 const BORN_HOST_V6: u32 = 1 << 4;
 const STORE_HOST_V6: u32 = 1 << 5;
+const ROLLED_BACK: u32 = 3 << 2;
 const FILLER_SIZE: u32 = 0x7FFF_FFFF;
 
 /// What the log says about one message.
@@ -54,6 +55,10 @@ pub struct LogRecord {
     pub queue_offset: u64,
     /// Hash of the tag as the queue entry holds it; 0 without a tag.
     pub tags_code: i64,
+    /// Hashes under which the index has it: of its unique key, and of each of its keys.
+    pub keys: Vec<u32>,
+    /// The hash under which Java 5.5 has it for its tag, too.
+    pub tag_key: Option<u32>,
     /// Time of storing, ms since 1970.
     pub store_ms: u64,
     /// Where in the record its body begins.
@@ -99,9 +104,9 @@ impl QueueEntry {
     }
 }
 
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(super) struct Cursor<'a> {
+    pub bytes: &'a [u8],
+    pub at: usize,
 }
 
 impl<'a> Cursor<'a> {
@@ -116,10 +121,10 @@ impl<'a> Cursor<'a> {
     fn u16(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
-    fn u32(&mut self) -> Option<u32> {
+    pub fn u32(&mut self) -> Option<u32> {
         Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
     }
-    fn u64(&mut self) -> Option<u64> {
+    pub fn u64(&mut self) -> Option<u64> {
         Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
     }
 }
@@ -137,9 +142,27 @@ fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
+/// The value of a property; nothing when it is empty.
+fn property<'a>(properties: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = properties.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
+    pairs.filter(|(own, value)| *own == name && !value.is_empty()).last().map(|(_, value)| value)
+}
+
 fn tags_code(properties: &str) -> i64 {
-    let tag = properties.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}')).find(|(name, _)| *name == "TAGS");
-    tag.filter(|(_, value)| !value.is_empty()).map_or(0, |(_, value)| i64::from(java_hash(value)))
+    property(properties, "TAGS").map_or(0, |tag| i64::from(java_hash(tag)))
+}
+
+/// Halves that were rolled back are not indexed.
+fn key_hashes(topic: &str, sys_flag: u32, properties: &str) -> Vec<u32> {
+    if sys_flag & ROLLED_BACK == ROLLED_BACK {
+        return Vec::new();
+    }
+    let keys = property(properties, "KEYS").into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
+    property(properties, "UNIQ_KEY").into_iter().chain(keys).map(|key| key_hash(topic, key)).collect()
+}
+
+fn key_hash(topic: &str, key: &str) -> u32 {
+    java_hash(&format!("{topic}#{key}")).checked_abs().unwrap_or(0).unsigned_abs()
 }
 
 fn parse(bytes: &[u8], position: u64) -> Found {
@@ -189,6 +212,8 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
         return Some(Found::Broken(format!("the record at {position} says that it stands at {physical}")));
     }
     let (size, tags_code) = (bytes.len() as u32, tags_code(properties));
+    let keys = key_hashes(&topic, sys_flag, properties);
+    let tag_key = property(properties, "TAGS").map(|tag| key_hash(&topic, &format!("T#{tag}")));
     Some(Found::Message(LogRecord {
         physical,
         size,
@@ -196,6 +221,8 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
         queue,
         queue_offset,
         tags_code,
+        keys,
+        tag_key,
         store_ms,
         body_at,
         body_len,

@@ -86,32 +86,32 @@ fn reads_what_java_wrote() {
 fn a_store_of_java_passes_and_each_damage_is_found() {
     let mut files = store("store-clean");
     // A deleted topic has no queues any more, but its records are still in the log.
-    let whole = judge_store("java", &files, Completeness::Whole, &Licence::default());
+    let whole = judge_store("java", &files, Completeness::Whole, None, &Licence::default());
     assert!(whole.len() == 1 && whole[0].proof.iter().all(|p| p.contains("TopicGoAuto")), "{whole:?}");
     let record = read_log(&files, &[]).records.into_iter().find(|r| r.topic == "TopicGoAuto" && r.queue == 1).unwrap();
     let entry =
         [&record.physical.to_be_bytes()[..], &record.size.to_be_bytes(), &record.tags_code.to_be_bytes()].concat();
     files.insert("consumequeue/TopicGoAuto/1/00000000000000000000".to_owned(), entry.into());
-    assert_eq!(judge_store("java", &files, Completeness::Whole, &Licence::default()), []);
+    assert_eq!(judge_store("java", &files, Completeness::Whole, None, &Licence::default()), []);
     let queue = files.keys().find(|path| path.starts_with("consumequeue/Topic")).unwrap().clone();
     let mut damaged = files.clone();
     let mut bytes = damaged[&queue].to_vec();
     bytes[7] ^= 1;
     damaged.insert(queue.clone(), bytes.into());
     assert_eq!(
-        judge_store("java", &damaged, Completeness::Whole, &Licence::default())[0].oracle,
+        judge_store("java", &damaged, Completeness::Whole, None, &Licence::default())[0].oracle,
         Oracle::Projection,
         "a wrong entry"
     );
     let mut damaged = files.clone();
     damaged.remove(&queue);
     assert_eq!(
-        judge_store("java", &damaged, Completeness::Whole, &Licence::default())[0].oracle,
+        judge_store("java", &damaged, Completeness::Whole, None, &Licence::default())[0].oracle,
         Oracle::Projection,
         "missing entries"
     );
     assert_eq!(
-        judge_store("java", &damaged, Completeness::Partial, &Licence::default()),
+        judge_store("java", &damaged, Completeness::Partial, None, &Licence::default()),
         [],
         "which a killed broker may leave"
     );
@@ -135,6 +135,76 @@ fn a_hole_in_the_offsets_is_found() {
     let at = (last.physical - begin) as usize + 20;
     bytes[at..at + 8].copy_from_slice(&(last.queue_offset + 1).to_be_bytes());
     files.insert(path, bytes.into());
-    let found = judge_store("java", &files, Completeness::Partial, &Licence::default());
+    let found = judge_store("java", &files, Completeness::Partial, None, &Licence::default());
     assert!(found.iter().any(|violation| violation.oracle == Oracle::Dense), "{found:?}");
+}
+
+/// Slots of the index files of the recorded stores.
+const SLOTS: u32 = 100;
+
+#[test]
+fn the_index_of_java_is_read_and_leads_where_java_says() {
+    for name in ["store-clean", "store-killed"] {
+        let files = read_index(&store(name), SLOTS);
+        assert!(files.len() >= 4);
+        let hash = |topic: &str, key: &str| {
+            let text = format!("{topic}#{key}").encode_utf16().fold(0_i32, |h, u| h.wrapping_mul(31) + i32::from(u));
+            text.unsigned_abs()
+        };
+        let queries = expected(name, "query_key");
+        assert!(queries.len() > 50);
+        for query in queries.iter().filter(|q| q["begin"] == 0 && q["end"] == i64::MAX.to_string()) {
+            let hash = hash(query["topic"].as_str().unwrap(), query["key"].as_str().unwrap());
+            let mut found: Vec<u64> =
+                files.iter().flat_map(|file| &file.entries).filter(|e| e.hash == hash).map(|e| e.physical).collect();
+            let mut said: Vec<u64> =
+                query["physicOffsets"].as_array().unwrap().iter().map(|at| at.as_u64().unwrap()).collect();
+            (found.sort_unstable(), said.sort_unstable());
+            assert_eq!(found, said, "{query}");
+        }
+    }
+}
+
+#[test]
+fn the_index_of_java_passes_and_each_damage_is_found() {
+    let files = store("store-clean");
+    let judge = |files: &Store| {
+        let found = judge_store("java", files, Completeness::Whole, Some(SLOTS), &Licence::default());
+        found.into_iter().filter(|v| v.clause == "index-differs").map(|v| v.text).collect::<Vec<_>>()
+    };
+    assert_eq!(judge(&files), [] as [String; 0]);
+    let path = files.keys().find(|path| path.starts_with("index/")).unwrap().clone();
+    let (slots, first) = (40, 40 + 4 * SLOTS as usize + 20);
+    let used = (slots..first - 20).step_by(4).find(|at| files[&path][at + 2..at + 4] != [0, 0]).unwrap();
+    let places = [
+        (3, "seconds"),
+        (23, "begin"),
+        (31, "end"),
+        (35, "used slots"),
+        (39, "count"),
+        (used + 3, "a slot"),
+        (first + 3, "a hash"),
+        (first + 11, "a position"),
+        (first + 13, "a time"),
+    ];
+    for (at, what) in places {
+        let mut damaged = files.clone();
+        let mut bytes = damaged[&path].to_vec();
+        bytes[at] ^= 1;
+        damaged.insert(path.clone(), bytes.into());
+        assert_eq!(judge(&damaged).len(), 1, "{what}");
+        let licence = Licence { index: true, ..Licence::default() };
+        assert!(judge_store("java", &damaged, Completeness::Whole, Some(SLOTS), &licence).len() < 2, "{what}");
+    }
+    let mut damaged = files.clone();
+    damaged.remove(&path);
+    assert!(judge(&damaged)[0].contains("is not found"), "a file is missing");
+    // Of a chain only its newest entry is left.
+    let file = read_index(&files, SLOTS).remove(0);
+    let number = file.entries.iter().position(|entry| entry.previous != 0).unwrap();
+    let mut bytes = files[&path].to_vec();
+    bytes[first + number * 20 + 16..first + number * 20 + 20].fill(0);
+    let mut damaged = files.clone();
+    damaged.insert(path, bytes.into());
+    assert!(judge(&damaged)[0].contains("is not found"), "a chain is cut");
 }
