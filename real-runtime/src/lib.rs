@@ -11,6 +11,8 @@ pub mod roles;
 mod sdk;
 
 #[cfg(not(madsim))]
+pub use config::AddressServer;
+#[cfg(not(madsim))]
 pub use roles::StartError;
 #[cfg(not(madsim))]
 pub use sdk::{ClientError, Delivery, Producer, ProducerBuilder, PushConsumer, PushConsumerBuilder, Standalone};

@@ -97,8 +97,8 @@ pub struct Namesrv {
   seedmq broker -c /etc/rocketmq/broker.conf -n '10.0.0.1:9876;10.0.0.2:9876'
 
 The name servers are, in this order: -n, namesrvAddr in the file, -D rocketmq.namesrv.addr, $NAMESRV_ADDR, and, with
-fetchNamesrvAddrByAddressServer=true in the file, the answer of http://<rmqAddressServerDomain>:8080/rocketmq/nsaddr, asked
-again every two minutes.")]
+fetchNamesrvAddrByAddressServer=true in the file or -D rocketmq.namesrv.domain, the answer of
+http://<rmqAddressServerDomain>:8080/rocketmq/nsaddr, asked again every two minutes.")]
 pub struct BrokerArgs {
     /// Configuration file (Java properties, `broker.conf`).
     #[arg(short, long = "config", value_name = "FILE")]
@@ -130,7 +130,11 @@ pub struct NameServerArgs {
   seedmq produce --topic Hello \"my first message\"
   seedmq produce --topic Orders --tag created --key order-7 '{\"id\":7}'
   cat lines.txt | seedmq produce --topic Lines           one message a line
-  seedmq produce --topic Load --count 1000000 --size 1024")]
+  seedmq produce --topic Load --count 1000000 --size 1024
+
+The name servers are, in this order: -n, -D rocketmq.namesrv.addr, $NAMESRV_ADDR, and the answer of
+http://<domain>:8080/rocketmq/nsaddr with -D rocketmq.namesrv.domain=<domain> (or <domain>:<port>), asked again every two
+minutes. Without any of them 127.0.0.1:9876.")]
 pub struct Produce {
     /// Topic; made when it is not there and the broker allows it.
     #[arg(short, long)]
@@ -164,7 +168,11 @@ pub struct Produce {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\x1b[1mExamples:\x1b[0m
   seedmq consume --topic Hello --group me                 go on where the group left off; Ctrl-C ends
-  seedmq consume --topic Orders --group audit --tags 'created||paid' --count 10")]
+  seedmq consume --topic Orders --group audit --tags 'created||paid' --count 10
+
+The name servers are, in this order: -n, -D rocketmq.namesrv.addr, $NAMESRV_ADDR, and the answer of
+http://<domain>:8080/rocketmq/nsaddr with -D rocketmq.namesrv.domain=<domain> (or <domain>:<port>), asked again every two
+minutes. Without any of them 127.0.0.1:9876.")]
 pub struct Consume {
     /// Topic.
     #[arg(short, long)]

@@ -12,7 +12,7 @@ pub mod properties;
 
 use std::path::{Path, PathBuf};
 
-pub use http::{AddressServer, follow};
+pub use http::{AddressServer, REFRESH, SUBGROUP, follow};
 
 use properties::Property;
 
