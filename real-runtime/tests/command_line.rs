@@ -227,3 +227,68 @@ fn a_broker_warns_about_settings_of_java_that_mean_nothing_and_uses_the_rest() {
     broker.signal("-TERM");
     assert_eq!(broker.code(), Some(0));
 }
+
+/// One request over TCP; the whole answer.
+fn http(port: u16, request: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn brokers_and_clients_find_the_name_server_through_its_own_endpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, endpoint, broker_port) = (free_port(), free_port(), free_port());
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_owned()
+    };
+    let conf =
+        write("namesrv.conf", &format!("listenPort={port}\nbindAddress=127.0.0.1\naddressServerPort={endpoint}\n"));
+    let namesrv = Server::start(&["namesrv", "-c", &conf], dir.path());
+    namesrv.line(&format!("http://127.0.0.1:{endpoint}/rocketmq/nsaddr answers 127.0.0.1:{port}"));
+    let conf = write(
+        "broker.conf",
+        &format!(
+            "brokerName=b\nlistenPort={broker_port}\nbrokerIP1=127.0.0.1\nstorePathRootDir={}\n\
+             fetchNamesrvAddrByAddressServer=true\nrmqAddressServerDomain=127.0.0.1:{endpoint}\n",
+            dir.path().join("store").display()
+        ),
+    );
+    let broker = Server::start(&["broker", "-c", &conf, "--listen", "127.0.0.1"], dir.path());
+    broker.line("boot success");
+    namesrv.line("broker b (0, DefaultCluster)");
+
+    let domain = format!("rocketmq.namesrv.domain=127.0.0.1:{endpoint}");
+    let sent = seedmq(&["produce", "--topic", "Found", "-D", &domain, "over http"]).output().unwrap();
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent));
+    let consume = ["consume", "-t", "Found", "-g", "me", "--count", "1", "-D", &domain];
+    assert_eq!(text(&seedmq(&consume).output().unwrap()), "over http\n");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = seedmq::AddressServer::new(format!("127.0.0.1:{endpoint}"));
+    let receipt = runtime.block_on(async {
+        let producer = seedmq::Producer::builder("P").address_server(server).start().unwrap();
+        producer.send("Found", seedmq::Message::new("from Rust")).await.unwrap()
+    });
+    assert_eq!(&*receipt.queue.broker, "b");
+
+    let list = format!("127.0.0.1:{port}");
+    assert!(http(endpoint, "GET /rocketmq/nsaddr HTTP/1.1\r\nHost: x\r\n\r\n").ends_with(&format!("\r\n\r\n{list}")));
+    assert!(http(endpoint, "GET /etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+    let endless = format!("GET /rocketmq/nsaddr HTTP/1.1\r\nX: {}", "x".repeat(4096))[..4096].to_owned();
+    assert!(http(endpoint, &endless).starts_with("HTTP/1.1 431 "));
+    assert_eq!(http(endpoint, "GET /rocketmq"), "", "who says nothing more is let go without an answer");
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_is_named_with_the_cure() {
+    let domain = format!("rocketmq.namesrv.domain=127.0.0.1:{}", free_port());
+    let output = seedmq(&["consume", "--topic", "T", "--group", "g", "-D", &domain]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for part in [&*domain, "/rocketmq/nsaddr: ", "-n goes without it"] {
+        assert!(text(&output).contains(part), "{}", text(&output));
+    }
+}

@@ -77,7 +77,12 @@ pub struct Standalone {
 #[command(after_long_help = "\x1b[1mExamples:\x1b[0m
   seedmq namesrv
   seedmq namesrv -p 9877
-  seedmq namesrv -c namesrv.conf")]
+  seedmq namesrv -c namesrv.conf
+  seedmq namesrv --address-port 8080
+
+With a port for it (--address-port, or addressServerPort in the file) it also answers GET /rocketmq/nsaddr with the list of
+name servers: addressServerList=host:port;host:port in the file, or itself. Java clients that are told
+-Drocketmq.namesrv.domain=HOST, and brokers with fetchNamesrvAddrByAddressServer=true, ask there; port 8080 unless HOST names one.")]
 pub struct Namesrv {
     /// Configuration file (Java properties, `namesrv.conf`).
     #[arg(short, long = "config", value_name = "FILE")]
@@ -88,6 +93,9 @@ pub struct Namesrv {
     /// Address to listen on; wins over the file.
     #[arg(long, value_name = "IP")]
     pub listen: Option<IpAddr>,
+    /// Also tell the addresses of name servers over HTTP, on this port; wins over the file.
+    #[arg(long, value_name = "PORT")]
+    pub address_port: Option<u16>,
 }
 
 /// `seedmq broker`.

@@ -62,7 +62,7 @@ pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, St
     {
         tokio::task::spawn_local(follow_name_servers(server, handle.clone()));
     }
-    Ok(Role { handle, local, ended, ready: Some(ready) })
+    Ok(Role { handle, local, addresses: None, ended, ready: Some(ready) })
 }
 
 async fn follow_name_servers(server: AddressServer, handle: crate::driver::Handle<BrokerCommand>) {

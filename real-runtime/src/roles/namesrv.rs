@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use seedmq_core::namesrv::{Gone, NameServer, NameServerCommand, NameServerEvent};
 
+use tokio::net::TcpListener;
+
+use super::addresses::tell_addresses;
 use super::{Boot, Role, Serve, StartError, listen, serve};
+use crate::config::broker::own_ip;
 use crate::config::namesrv::NamesrvSettings;
 use crate::driver::{Limits, Listener};
 use crate::real::RealWorld;
@@ -27,6 +31,10 @@ pub async fn start_namesrv(settings: NamesrvSettings) -> Result<NamesrvRole, Sta
     let listener = listen(&world, SocketAddr::new(settings.bind, config.port)).await?;
     let local = listener.local();
     config.port = local.port();
+    let addresses = match settings.address_port {
+        Some(port) => Some(bind_addresses(SocketAddr::new(settings.bind, port)).await?),
+        None => None,
+    };
     let limits = Limits {
         idle: Duration::from_secs(config.idle_close_secs),
         connections: config.connections_max,
@@ -35,7 +43,27 @@ pub async fn start_namesrv(settings: NamesrvSettings) -> Result<NamesrvRole, Sta
     let (mut boot, ready) = Boot::new();
     let parts = Serve { world, disk: Box::new(fast), listeners: vec![listener], limits };
     let (handle, ended) = serve(NameServer::new(config), parts, move |event| on_event(event, &mut boot));
-    Ok(Role { handle, local, ended, ready: Some(ready) })
+    let told = addresses.as_ref().map(|(_, at)| *at);
+    if let Some((listener, at)) = addresses {
+        let own = if settings.bind.is_unspecified() { own_ip() } else { settings.bind };
+        let list = settings.address_list.unwrap_or_else(|| SocketAddr::new(own, local.port()).to_string());
+        tracing::info!("http://{at}/rocketmq/nsaddr answers {list}");
+        let handle = handle.clone();
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                biased;
+                () = handle.ended() => {}
+                () = tell_addresses(listener, list) => {}
+            }
+        });
+    }
+    Ok(Role { handle, local, addresses: told, ended, ready: Some(ready) })
+}
+
+async fn bind_addresses(at: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = TcpListener::bind(at).await.map_err(|error| StartError::Listen { at, error })?;
+    let local = listener.local_addr().map_err(|error| StartError::Listen { at, error })?;
+    Ok((listener, local))
 }
 
 fn on_event(event: NameServerEvent, boot: &mut Boot) {
