@@ -86,7 +86,7 @@ pub(super) struct Alarms {
 impl Broker {
     pub(super) fn on_start(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         assert!(self.phase == Phase::New, "a broker starts once");
-        self.stats = BrokerStats::new(cx.now);
+        self.stats = BrokerStats::new(cx.now, self.config.store.local_ms(cx.now.wall_ms));
         // Ids of a process that runs for the second time must differ even if the wall clock went back.
         self.unique_ids = UniqueIds::new(self.store_host.ip(), cx.rng.next_u64() as u32);
         match Loading::begin(cx.disk, &mut self.asks) {
@@ -490,7 +490,7 @@ impl Broker {
             self.locks.forget_expired(now);
         }
         if due(&mut self.alarms.sample, now, stats::SAMPLE_EVERY) {
-            self.stats.sample(cx.now);
+            self.stats.sample(now, self.config.store.local_ms(cx.now.wall_ms));
             self.topics.sample(now);
             self.groups.sample(now);
         }

@@ -97,7 +97,7 @@ pub struct BrokerStats {
     pub get_missed: Meter,
     /// Messages handed out.
     pub transferred: Meter,
-    /// Day since 1970 of the morning counts.
+    /// Local day since 1970 of the morning counts.
     day: u64,
     /// Messages put and handed out before this morning and before yesterday's.
     pub put_this_morning: u64,
@@ -110,8 +110,8 @@ pub struct BrokerStats {
 }
 
 impl BrokerStats {
-    /// Counters of a broker that starts now.
-    pub fn new(now: Now) -> BrokerStats {
+    /// Counters of a broker that starts now; `local_ms` is the same moment on the local clock.
+    pub fn new(now: Now, local_ms: u64) -> BrokerStats {
         BrokerStats {
             started_ms: now.wall_ms,
             put: Meter::long(),
@@ -119,18 +119,18 @@ impl BrokerStats {
             get_found: Meter::long(),
             get_missed: Meter::long(),
             transferred: Meter::long(),
-            day: now.wall_ms / DAY_MS,
+            day: local_ms / DAY_MS,
             ..BrokerStats::default()
         }
     }
-    /// Takes samples, and turns the page at midnight.
-    pub fn sample(&mut self, now: Now) {
+    /// Takes samples, and turns the page at local midnight.
+    pub fn sample(&mut self, now: Instant, local_ms: u64) {
         for meter in
             [&mut self.put, &mut self.put_bytes, &mut self.get_found, &mut self.get_missed, &mut self.transferred]
         {
-            meter.sample(now.mono);
+            meter.sample(now);
         }
-        let day = now.wall_ms / DAY_MS;
+        let day = local_ms / DAY_MS;
         if day != self.day {
             self.day = day;
             self.put_yesterday_morning = self.put_this_morning;
@@ -168,13 +168,13 @@ mod tests {
 
     #[test]
     fn the_page_turns_at_midnight() {
-        let mut stats = BrokerStats::new(Now { mono: at(0), wall_ms: 1000 });
+        let mut stats = BrokerStats::new(Now { mono: at(0), wall_ms: 1000 }, 1000);
         stats.put.add_many(5, 5);
-        stats.sample(Now { mono: at(10), wall_ms: DAY_MS - 1 });
+        stats.sample(at(10), DAY_MS - 1);
         assert_eq!(stats.put_this_morning, 0);
-        stats.sample(Now { mono: at(20), wall_ms: DAY_MS });
+        stats.sample(at(20), DAY_MS);
         stats.put.add_many(2, 2);
-        stats.sample(Now { mono: at(30), wall_ms: 2 * DAY_MS });
+        stats.sample(at(30), 2 * DAY_MS);
         assert_eq!((stats.put_yesterday_morning, stats.put_this_morning), (5, 7));
     }
 }
