@@ -13,10 +13,11 @@ use super::load::{FETCHES_FROM, Loading};
 use super::offsets::Offsets;
 use super::persist::{self, ConfigFile};
 use super::registration::UNREGISTER_TIMEOUT;
-use super::stats::{self, BrokerStats};
+use super::stats::BrokerStats;
 use super::topics::{PERM_READ, PERM_WRITE, QUEUES_MAX, Topics, TopicsFile};
 use super::{Broker, BrokerEvent, Peer, names};
 use crate::message::ids::UniqueIds;
+use crate::meter::SAMPLE_EVERY;
 use crate::node::{Addr, ConnId, Cx, DialId, DiskDone, DiskError, Instant, Output};
 use crate::sometimes;
 use crate::store::StoreNews;
@@ -489,7 +490,7 @@ impl Broker {
             self.expire_clients(cx);
             self.locks.forget_expired(now);
         }
-        if due(&mut self.alarms.sample, now, stats::SAMPLE_EVERY) {
+        if due(&mut self.alarms.sample, now, SAMPLE_EVERY) {
             self.stats.sample(now, self.config.store.local_ms(cx.now.wall_ms));
             self.topics.sample(now);
             self.groups.sample(now);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::broker::dispatch::{Caller, Fault, Handled};
 use crate::broker::offset_requests::signed;
-use crate::broker::stats::{Meter, Window};
 use crate::broker::{Broker, BrokerEvent};
+use crate::meter::{Meter, Window};
 use crate::node::Cx;
 use crate::wire::admin::{BrokerStatsData, BrokerStatsItem, ViewBrokerStatsDataHeader};
 use crate::wire::codes::response;
