@@ -292,3 +292,51 @@ fn an_endpoint_that_is_not_there_is_named_with_the_cure() {
         assert!(text(&output).contains(part), "{}", text(&output));
     }
 }
+
+/// One frame of the remoting protocol to a server, and the code of the answer.
+fn remoting(port: u16, code: i32, body: &str) -> i32 {
+    let header = format!(r#"{{"code":{code},"flag":0,"language":"JAVA","opaque":1,"version":513}}"#);
+    let mut frame = u32::try_from(4 + header.len() + body.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend(u32::try_from(header.len()).unwrap().to_be_bytes());
+    frame.extend([header.as_bytes(), body.as_bytes()].concat());
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(&frame).unwrap();
+    let mut lengths = [0; 8];
+    std::io::Read::read_exact(&mut stream, &mut lengths).unwrap();
+    let mut header = vec![0; usize::from(lengths[6]) << 8 | usize::from(lengths[7])];
+    std::io::Read::read_exact(&mut stream, &mut header).unwrap();
+    let header = String::from_utf8(header).unwrap();
+    let code = header.split_once("\"code\":").unwrap().1;
+    code.split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_a_request_changes_in_a_name_server_is_kept_in_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let conf = dir.path().join("namesrv.conf");
+    let text = format!("# ours\nlistenPort={port}\nbindAddress=127.0.0.1\norderMessageEnable=false\n");
+    std::fs::write(&conf, text).unwrap();
+    let start = || Server::start(&["namesrv", "-c", conf.to_str().unwrap()], dir.path());
+    let mut server = start();
+    server.line("boot success");
+    assert_eq!(remoting(port, 318, "orderMessageEnable=true\nsupportActingMaster=true\nnoSuchThing=1\n"), 0);
+    let kept = std::fs::read_to_string(&conf).unwrap();
+    let expected = format!(
+        "# ours\nlistenPort={port}\nbindAddress=127.0.0.1\norderMessageEnable=true\nsupportActingMaster=true\n"
+    );
+    assert_eq!(kept, expected, "it is there when the answer is");
+    assert_eq!(remoting(port, 318, "configStorePath=/x\n"), 16);
+    server.line("kept in ");
+    server.signal("-TERM");
+    assert_eq!(server.code(), Some(0));
+    let server = start();
+    server.line("boot success");
+    drop(server);
+
+    let other = free_port();
+    let server = Server::start(&["namesrv", "-p", &other.to_string(), "--listen", "127.0.0.1"], dir.path());
+    server.line("boot success");
+    assert_eq!(remoting(other, 318, "orderMessageEnable=true\n"), 0);
+    server.line("orderMessageEnable: changed by a request until this process ends; started with -c FILE");
+}

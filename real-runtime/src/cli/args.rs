@@ -80,6 +80,8 @@ pub struct Standalone {
   seedmq namesrv -c namesrv.conf
   seedmq namesrv --address-port 8080
 
+What mqadmin updateNamesrvConfig changes is written into the file given with -c; without one it holds until the end.
+
 With a port for it (--address-port, or addressServerPort in the file) it also answers GET /rocketmq/nsaddr with the list of
 name servers: addressServerList=host:port;host:port in the file, or itself. Java clients that are told
 -Drocketmq.namesrv.domain=HOST, and brokers with fetchNamesrvAddrByAddressServer=true, ask there; port 8080 unless HOST names one.")]

@@ -19,6 +19,9 @@ pub struct NamesrvSettings {
     pub config: NameServerConfig,
     /// Directory of the key-value configuration (`kvConfigPath` without its last part).
     pub dir: PathBuf,
+    /// The file that [`NamesrvSettings::read`] took last: what is changed while the name server runs is written there (Java
+    /// `configStorePath`, which `-c` sets).
+    pub file: Option<PathBuf>,
     /// Address to bind (`bindAddress`).
     pub bind: IpAddr,
     /// Port on which the addresses of name servers are told over HTTP (`addressServerPort`, ours); `None` for nowhere. Clients
@@ -37,6 +40,7 @@ impl NamesrvSettings {
         NamesrvSettings {
             config: NameServerConfig::default(),
             dir: dir.into(),
+            file: None,
             bind: Ipv4Addr::UNSPECIFIED.into(),
             address_port: None,
             address_list: None,
@@ -54,7 +58,9 @@ impl NamesrvSettings {
 
     /// Takes the entries of a file; returns warnings.
     pub fn read(&mut self, path: &Path) -> Result<Vec<String>, ConfigError> {
-        read_properties(path, |entry| self.take(entry))
+        let warnings = read_properties(path, |entry| self.take(entry))?;
+        self.file = Some(path.to_owned());
+        Ok(warnings)
     }
 
     fn take(&mut self, entry: &Property) -> Verdict {
