@@ -13,10 +13,11 @@ use super::load::{FETCHES_FROM, Loading};
 use super::offsets::Offsets;
 use super::persist::{self, ConfigFile};
 use super::registration::UNREGISTER_TIMEOUT;
-use super::stats::{self, BrokerStats};
+use super::stats::BrokerStats;
 use super::topics::{PERM_READ, PERM_WRITE, QUEUES_MAX, Topics, TopicsFile};
 use super::{Broker, BrokerEvent, Peer, names};
 use crate::message::ids::UniqueIds;
+use crate::meter::SAMPLE_EVERY;
 use crate::node::{Addr, ConnId, Cx, DialId, DiskDone, DiskError, Instant, Output};
 use crate::store::StoreNews;
 use crate::wire::Frame;
@@ -86,7 +87,7 @@ pub(super) struct Alarms {
 impl Broker {
     pub(super) fn on_start(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         assert!(self.phase == Phase::New, "a broker starts once");
-        self.stats = BrokerStats::new(cx.now);
+        self.stats = BrokerStats::new(cx.now, self.config.store.local_ms(cx.now.wall_ms));
         // Ids of a process that runs for the second time must differ even if the wall clock went back.
         self.unique_ids = UniqueIds::new(self.store_host.ip(), cx.rng.next_u64() as u32);
         match Loading::begin(cx.disk, &mut self.asks) {
@@ -519,8 +520,8 @@ impl Broker {
             self.expire_clients(cx);
             self.locks.forget_expired(now);
         }
-        if due(&mut self.alarms.sample, now, stats::SAMPLE_EVERY) {
-            self.stats.sample(cx.now);
+        if due(&mut self.alarms.sample, now, SAMPLE_EVERY) {
+            self.stats.sample(now, self.config.store.local_ms(cx.now.wall_ms));
             self.topics.sample(now);
             self.groups.sample(now);
         }

@@ -73,6 +73,8 @@ use topics::{Topics, TopicsFile};
 pub enum BrokerCommand {
     /// These are the name servers from now on.
     NameServers(Vec<Addr>),
+    /// Local time is so many seconds ahead of UTC from now on: `deleteWhen` and the counts of a day go by it.
+    UtcOffset(i32),
 }
 
 /// What a broker tells its owner.
@@ -342,6 +344,10 @@ impl Node for Broker {
             }
             Input::Closed { conn } => self.on_closed(conn, cx),
             Input::Command(BrokerCommand::NameServers(servers)) => self.set_name_servers(servers, cx),
+            Input::Command(BrokerCommand::UtcOffset(seconds)) => {
+                self.config.store.utc_offset_s = seconds;
+                self.store.reconfigure(self.config.store.clone());
+            }
             Input::Stop => self.on_stop(cx),
         }
         cx.out.0.extend(self.asks.drain(..).map(crate::node::Output::Disk));

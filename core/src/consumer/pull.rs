@@ -43,7 +43,7 @@ impl PushConsumer {
             owned.request = Request::Idle(now + RETRY);
             return;
         };
-        owned.request = Request::UnderWay;
+        (owned.request, owned.pulled_at) = (Request::UnderWay, now);
         let ask = Ask::Pull { key: key.clone(), generation: owned.generation, addr: addr.clone() };
         let frame = self.pull_frame(key, replica);
         self.client.call(&addr, frame, self.config.pull_timeout, ask, cx);
@@ -139,6 +139,9 @@ impl PushConsumer {
             messages.retain(|message| subscription.wants(message.tag()));
         }
         let owned = self.owned.get_mut(key).expect("the queue was just looked at");
+        if let Some(stats) = self.stats.get_mut(&key.topic) {
+            stats.pulled(cx.now.mono.since(owned.pulled_at), messages.len());
+        }
         owned.messages.put(messages, next);
     }
 

@@ -71,7 +71,7 @@ impl Store {
         let usage = disk.usage();
         let used = usage.total.saturating_sub(usage.free).saturating_mul(100).checked_div(usage.total).unwrap_or(0);
         self.refuse_when_full(used);
-        let hour = now.wall_ms / HOUR_MS % 24;
+        let hour = self.config.local_ms(now.wall_ms) / HOUR_MS % 24;
         let is_hour = self.config.delete_at_hours.iter().any(|at| u64::from(*at) == hour);
         let force = used >= u64::from(self.config.disk_force_percent);
         if !(is_hour || force || used >= u64::from(self.config.disk_clean_percent)) {

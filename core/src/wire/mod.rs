@@ -26,4 +26,6 @@ pub mod send;
 pub mod topic;
 
 pub use fields::{FIELDS_MAX, FieldError, Fields, Header, parse_number};
-pub use frame::{Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION};
+pub use frame::{
+    Encoding, FLAG_ONEWAY, FLAG_RESPONSE, Frame, FrameError, Language, MAX_FRAME, OUR_VERSION, OUR_VERSION_NAME,
+};

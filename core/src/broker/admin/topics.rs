@@ -4,6 +4,7 @@
 //! does not do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Kept;
 use crate::broker::dispatch::{Caller, Fault, Handled};
@@ -140,8 +141,9 @@ impl Broker {
     ) -> Handled {
         let name = GetTopicStatsInfoHeader::read(&frame.fields)?.topic;
         let missing = || Fault::new(response::TOPIC_NOT_EXIST, format!("topic[{name}] not exist"));
-        let config = &self.topics.get(&name).ok_or_else(missing)?.config;
-        let queues = config.read_queue_nums.max(config.write_queue_nums);
+        let topic = self.topics.get(&name).ok_or_else(missing)?;
+        let topic_put_tps = topic.puts.window(Duration::from_secs(60)).per_second;
+        let queues = topic.config.read_queue_nums.max(topic.config.write_queue_nums);
         let mut offset_table = BTreeMap::new();
         for queue_id in 0..queues {
             let range = self.range_of(&name, queue_id);
@@ -153,7 +155,7 @@ impl Broker {
                 TopicOffset { min_offset: signed(range.start), max_offset: signed(range.end), last_update_timestamp };
             offset_table.insert(self.message_queue(&name, queue_id), offsets);
         }
-        let body = json::to_vec(&TopicStatsTable { offset_table, ..TopicStatsTable::default() }, Style::Fastjson);
+        let body = json::to_vec(&TopicStatsTable { offset_table, topic_put_tps }, Style::Fastjson);
         Ok(caller.success().with_body(body).into())
     }
 
