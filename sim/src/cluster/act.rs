@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use madsim::runtime::Handle as Madsim;
+use seedmq_core::node::DiskError;
 use seedmq_core::wire::Frame;
 use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::topic::CreateTopicHeader;
@@ -562,6 +563,12 @@ pub(super) fn refused(scene: &Scene, host: HostId, why: &str) {
     // The read failed before the disk was cured, and the broker took a moment to say so.
     let cured_ns = scene.seen(|seen| seen.cured_ns.get(&host).copied());
     if cured_ns.is_some_and(|at| scene.now() < at + REACTION_MS * MS) {
+        scene.seen(|seen| seen.refused.insert(host));
+        return scene.remind(scene.now() + OPERATOR_MS * MS, Job::Anew(host));
+    }
+    // Without room nothing can be recovered: an operator makes some, and starts it anew.
+    if why.contains(&DiskError::Full.to_string()) {
+        scene.disks[&host].grow();
         scene.seen(|seen| seen.refused.insert(host));
         return scene.remind(scene.now() + OPERATOR_MS * MS, Job::Anew(host));
     }

@@ -168,19 +168,13 @@ async fn stop_all(scene: &Rc<Scene>) {
         scene.object(late("never-stopped", "a broker did not stop in order within 60 s".to_owned(), scene));
         return;
     }
-    for (host, completeness) in running
-        .iter()
-        .map(|host| (host, Completeness::Whole))
-        .chain(down.iter().map(|host| (host, Completeness::Partial)))
-    {
+    for host in running.iter().chain(&down) {
+        let (image, slots) = (scene.disks[host].image(), boot::index_slots(scene, *host));
+        // A broker without room says that its end is not a clean one.
+        let is_clean = running.contains(host) && image.content("abort").is_none();
+        let completeness = if is_clean { Completeness::Whole } else { Completeness::Partial };
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let found = judge_store(
-            scene.cast.name(*host),
-            &scene.disks[host].image(),
-            completeness,
-            boot::index_slots(scene, *host),
-            &licence,
-        );
+        let found = judge_store(scene.cast.name(*host), &image, completeness, slots, &licence);
         found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
     }
 }

@@ -65,6 +65,7 @@ pub(super) async fn twice(scene: &Rc<Scene>) {
         return;
     }
     let hosts: Vec<HostId> = scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)).collect();
+    let refused: Vec<u64> = hosts.iter().map(|host| scene.disks[host].counts().no_room).collect();
     let Some(before) = rest(scene, &hosts).await else { return };
     let whole: BTreeMap<HostId, _> = hosts
         .iter()
@@ -75,7 +76,11 @@ pub(super) async fn twice(scene: &Rc<Scene>) {
         .collect();
     let Some(first) = recover(scene, &hosts).await else { return };
     let Some(second) = recover(scene, &hosts).await else { return };
-    for host in &hosts {
+    for (host, refused) in hosts.iter().zip(refused) {
+        // What a disk without room did not take cannot be found again.
+        if scene.disks[host].counts().no_room > refused {
+            continue;
+        }
         let (name, before, first, second) = (scene.cast.name(*host), &before[host], &first[host], &second[host]);
         if let Some(difference) = first.difference(second) {
             let text = format!("{name} recovered twice from one log and holds different things: {difference}");
@@ -133,8 +138,12 @@ async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
         }
         return None;
     }
+    let refused: Vec<u64> = hosts.iter().map(|host| scene.disks[host].counts().no_room).collect();
     let all = rest(scene, hosts).await?;
-    for host in hosts {
+    for (host, refused) in hosts.iter().zip(refused) {
+        if scene.disks[host].counts().no_room > refused {
+            continue;
+        }
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
         let (image, slots) = (scene.disks[host].image(), boot::index_slots(scene, *host));
         let found = judge_store(scene.cast.name(*host), &image, Completeness::Whole, slots, &licence);

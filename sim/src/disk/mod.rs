@@ -266,6 +266,10 @@ impl HostDisk {
         let used = platter.image.pages() * PAGE as u64;
         platter.room = left.map(|left| used + left);
     }
+    /// The device is twice as large from now on.
+    pub fn grow(&self) {
+        self.lock().spec.capacity *= 2;
+    }
     /// No slow operation completes before this time.
     pub fn stall(&self, until_ns: u64) {
         let platter = &mut *self.lock();
