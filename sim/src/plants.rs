@@ -243,6 +243,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-crash", "partition"],
     },
     Plant {
+        name: "unfinished-forgotten",
+        about: "a consumer that the broker sends back begins past a message that its handler has not taken",
+        oracles: &[Oracle::Lost],
+        scenarios: &["bugs/unfinished-forgotten", "failing-handlers", "swarm"],
+    },
+    Plant {
         name: "finished-stays-out",
         about: "a consumed message stays in the books of the consumer",
         oracles: &[Oracle::Invariant],

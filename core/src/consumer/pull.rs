@@ -146,10 +146,13 @@ impl PushConsumer {
     }
 
     /// The position is out of the broker's range, or an administrator has moved it: what was pulled is forgotten, and the
-    /// queue goes on where the broker says. Deliveries under way are of the life before; their outcome counts for nothing.
+    /// queue goes on where the broker says; when that is back, not past a message that is not finished (Java loses it). Deliveries under
+    /// way are of the life before; their outcome counts for nothing.
     fn correct(&mut self, key: &Key, to: i64, cx: Out<'_, '_>) {
         sometimes!("offset corrected by the broker");
         let before = self.owned[key].clone();
+        let is_back = to < before.messages.next() && !crate::planted!("unfinished-forgotten");
+        let to = if is_back { to.min(before.messages.commit_offset()) } else { to };
         self.begin(key, before.stage, cx.now.mono);
         let owned = self.owned.get_mut(key).expect("the queue was just begun");
         owned.locked_at = before.locked_at;

@@ -1,4 +1,4 @@
-//! What an operator does to a cluster that runs: moves a group back, takes a broker out of the routes of producers.
+//! What an operator does to a cluster that runs: makes topics, moves a group back, takes a broker out of the routes of producers.
 //!
 //! Invariant: what changes for clients stands in the history from the moment it is asked for, because nobody knows when it takes effect.
 
@@ -6,15 +6,19 @@ use std::rc::Rc;
 
 use seedmq_core::wire::Frame;
 use seedmq_core::wire::admin::{ResetOffsetBody, ResetOffsetHeader};
-use seedmq_core::wire::codes::request;
+use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::json;
 use seedmq_core::wire::register::WritePermOfBrokerHeader;
+use seedmq_core::wire::topic::CreateTopicHeader;
 
-use super::admin::AdminCommand;
+use super::admin::{AdminCommand, AdminEvent};
 use super::cast::{NAME_SERVER_PORT, Role};
-use super::scene::Scene;
+use super::scene::{Job, Scene};
 use crate::history::{Op, Queue};
 use crate::world::HostId;
+
+/// Pause before a request that did not succeed is sent again.
+const RETRY_NS: u64 = 500_000_000;
 
 /// Moves a group back to what was stored so long ago, or to the first message, on every broker that runs; never forward.
 pub(super) fn reset_offsets(scene: &Rc<Scene>, group: &str, topic: &str, back_ms: Option<u64>) {
@@ -33,7 +37,7 @@ pub(super) fn reset_offsets(scene: &Rc<Scene>, group: &str, topic: &str, back_ms
         }
         let header = ResetOffsetHeader { group, topic, timestamp, is_force: false, queue_id: None, offset: None };
         let frame = Frame::request(request::INVOKE_BROKER_TO_RESET_OFFSET).with_header(&header);
-        super::act::ask(scene, scene.cast.broker_addr(host), frame, false);
+        ask(scene, scene.cast.broker_addr(host), frame, false);
     }
 }
 
@@ -57,6 +61,49 @@ pub(super) fn write_permission(scene: &Scene, broker: &str, given: bool) {
     for host in scene.cast.name_servers().into_iter().filter(up) {
         let header = WritePermOfBrokerHeader { broker_name: broker.to_owned() };
         let addr = format!("{}:{NAME_SERVER_PORT}", scene.cast.ip(host)).into();
-        super::act::ask(scene, addr, Frame::request(code).with_header(&header), false);
+        ask(scene, addr, Frame::request(code).with_header(&header), false);
     }
+}
+
+/// Asks brokers to create a topic, until they did.
+pub(super) fn topic_at(scene: &Scene, topic: &str, queues: u32, brokers: &[HostId]) {
+    let header = CreateTopicHeader {
+        topic: topic.to_owned(),
+        default_topic: Some("TBW102".to_owned()),
+        read_queue_nums: queues as i32,
+        write_queue_nums: queues as i32,
+        perm: 6,
+        topic_filter_type: Some("SINGLE_TAG".to_owned()),
+        topic_sys_flag: Some(0),
+        ..CreateTopicHeader::default()
+    };
+    for host in brokers {
+        let frame = Frame::request(request::UPDATE_AND_CREATE_TOPIC).with_header(&header);
+        ask(scene, scene.cast.broker_addr(*host), frame, true);
+    }
+}
+
+/// Sends a request as the administrator; `insist` repeats it until it succeeds.
+pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, insist: bool) {
+    let (command, handle) = scene.seen(|seen| {
+        seen.next_ticket += 1;
+        let command = AdminCommand { ticket: seen.next_ticket, addr, frame };
+        seen.asked.insert(command.ticket, (command.clone(), insist));
+        (command, seen.admin.clone())
+    });
+    // The administrator is never killed, and asks little.
+    if let Some(handle) = handle {
+        let _ = handle.try_command(command);
+    }
+}
+
+/// The administrator has an answer.
+pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
+    let Some((command, insist)) = scene.seen(|seen| seen.asked.remove(&event.ticket)) else { return };
+    let good = event.answer.as_ref().is_some_and(|frame| frame.code == response::SUCCESS);
+    if insist && !good {
+        scene.remind(scene.now() + RETRY_NS, Job::Ask(Box::new(command)));
+        return;
+    }
+    super::route::answer(scene, &command, event.answer.as_ref());
 }

@@ -12,7 +12,7 @@ use seedmq_reports::{Oracle, Violation};
 use super::cast::Role;
 use super::phases::{late, proceed};
 use super::scene::{Job, Scene};
-use super::{act, boot, settle};
+use super::{boot, lives, settle};
 use crate::whitebox::{Completeness, broken, judge_store, summary};
 use crate::world::HostId;
 
@@ -127,7 +127,7 @@ async fn stop_clients(scene: &Rc<Scene>) -> bool {
 
 /// Kills the brokers and starts them again; what they hold then. Queues and index are the projection of the log by then.
 async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
-    hosts.iter().for_each(|host| act::vanish(scene, *host));
+    hosts.iter().for_each(|host| lives::vanish(scene, *host));
     for (nth, host) in (1..).zip(hosts) {
         scene.remind(scene.now() + nth * MS, Job::Start(*host));
     }
@@ -168,12 +168,12 @@ async fn rest(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
 
 /// What a broker holds.
 fn holdings(scene: &Scene, host: HostId) -> Option<Holdings> {
-    let (image, licence) = (scene.disks[&host].image(), scene.seen(|seen| seen.atlas.licence(host)));
+    let image = scene.disks[&host].image();
     let look = scene.seen(|seen| seen.looks.broker(host).map(|(_, look)| look.clone()))?;
     let bytes = image.paths().filter(|path| path.starts_with("commitlog/") || path.starts_with("consumequeue/"));
-    let sum = |path: &str| Some((path.to_owned(), blake3::hash(&image.content(path)?)));
+    let sum = |path: &str| Some((path.to_owned(), image.fingerprint(path)?));
     Some(Holdings {
-        log_end: summary(&image, &licence).0,
+        log_end: look.log.0,
         queues: look.queues.into_iter().filter(|(_, (begin, end))| end > begin).collect(),
         committed: look.committed,
         topics: look.topics,

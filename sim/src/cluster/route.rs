@@ -25,7 +25,7 @@ pub(super) fn ask_all(scene: &Scene, topic: &str) {
             let header = GetRouteInfoHeader { topic: topic.to_owned(), ..GetRouteInfoHeader::default() };
             let frame = Frame::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
             let addr = format!("{}:{NAME_SERVER_PORT}", scene.cast.ip(host)).into();
-            super::act::ask(scene, addr, frame, false);
+            super::operate::ask(scene, addr, frame, false);
         }
     }
 }

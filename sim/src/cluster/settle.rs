@@ -87,6 +87,9 @@ fn removals(scene: &Scene, host: HostId) {
 const ORPHANED_NS: u64 = 10_000_000_000;
 /// After a fault or a change of routes everybody may be that late: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
+/// A member that vanished without closing its connections may be listed that long: 120 s of silence, 10 s until it is looked for, and a
+/// round of sharing.
+const GHOST_NS: u64 = 150_000_000_000;
 
 /// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
 fn orphans(scene: &Scene) {
@@ -114,7 +117,9 @@ fn orphans(scene: &Scene) {
         seen.owned.retain(|key, _| there.contains(key));
         let missing = seen.owned.iter_mut().filter(|(key, _)| !owned.contains(*key));
         let disturbed = seen.last_fault_ns.max(seen.rerouted_ns);
-        let quiet_from = if seen.open.is_empty() { disturbed.map_or(0, |at| at + AFTERMATH_NS) } else { u64::MAX };
+        let ghosts = seen.vanished_ns.map_or(0, |at| at + GHOST_NS);
+        let disturbed = disturbed.map_or(0, |at| at + AFTERMATH_NS).max(ghosts);
+        let quiet_from = if seen.open.is_empty() { disturbed } else { u64::MAX };
         let late = missing.filter_map(|(key, since)| {
             let since = *since.get_or_insert(now);
             (since >= quiet_from && now >= since + ORPHANED_NS).then(|| (key.clone(), since))

@@ -162,6 +162,16 @@ impl File {
             into.update(&page.now[..]);
         }
     }
+    /// See [`super::Image::fingerprint`].
+    pub fn fingerprint(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.len.to_le_bytes());
+        for (number, page) in self.pages.iter().filter(|(_, page)| page.now[..] != [0; PAGE]) {
+            hasher.update(&number.to_le_bytes());
+            hasher.update(&page.now[..]);
+        }
+        hasher.finalize()
+    }
     fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
         let end = at + len as u64;
         let mut bytes = BytesMut::with_capacity(len);
