@@ -295,6 +295,10 @@ fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<A
                     let back_ms = event.back_ms.map(|back| draw(&mut dice, back));
                     act(id, at, What::ResetOffsets { group: named(&event.group), topic: named(&event.topic), back_ms });
                 }
+                EventKind::DeleteTopic => {
+                    let topic = event.topic.clone().expect("validated: the event names its topic");
+                    act(id, at, What::DeleteTopic { topic });
+                }
                 EventKind::Drain => {
                     let brokers: Vec<_> = config.brokers.iter().filter(|b| !b.later).collect();
                     let Some(broker) = choose(&mut dice, &brokers) else { continue };

@@ -260,6 +260,11 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         back_ms: Option<u64>,
     },
+    /// The administrator deletes a topic that no group reads, on every server that runs. A send makes it anew.
+    DeleteTopic {
+        /// The topic.
+        topic: String,
+    },
     /// Producers may not use a broker for a while: the administrator takes its write permission at every name server that runs.
     Drain {
         /// The broker.
@@ -498,7 +503,7 @@ impl What {
             What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
                 names.push(client)
             }
-            What::ResetOffsets { .. } => {}
+            What::ResetOffsets { .. } | What::DeleteTopic { .. } => {}
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
             What::Partition { a, b, .. }
             | What::SlowLink { a, b, .. }

@@ -103,6 +103,9 @@ impl Deliveries {
             return;
         }
         let first = t.min(from);
+        if facts.faults.deleted(facts.name(topic), first, seen.1) {
+            return;
+        }
         if other == id || facts.faults.cuts(queue, 0.0, seen.1).any(|cut| cut.until.is_none_or(|up| up >= first)) {
             return;
         }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::history::Queue;
 
+/// How long a request of an administrator may be under way.
+const ADMIN_MS: f64 = 3_000.0;
+
 /// One fault.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -89,7 +92,7 @@ impl Faults {
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
-        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot");
+        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot" | "topic-deleted");
         self.all.push(Fault {
             line,
             kind: kind.into(),
@@ -160,6 +163,12 @@ impl Faults {
             let queues = f.damage.as_ref().and_then(|damage| damage.get(topic));
             queues.and_then(|queues| queues.get(&queue.id.to_string())).is_some_and(|hit| hit.contains(&offset))
         })
+    }
+
+    /// Whether a topic was deleted between two times: the queues of it may have begun anew.
+    pub fn deleted(&self, topic: &str, from: f64, to: f64) -> bool {
+        let is_it = |f: &&Fault| f.kind == "topic-deleted" && f.text == topic;
+        self.all.iter().filter(is_it).any(|f| f.from + ADMIN_MS >= from && f.from <= to)
     }
 
     /// Whether the broker of a queue is down and never came back.

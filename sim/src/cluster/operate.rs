@@ -9,7 +9,7 @@ use seedmq_core::wire::admin::{ResetOffsetBody, ResetOffsetHeader};
 use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::json;
 use seedmq_core::wire::register::WritePermOfBrokerHeader;
-use seedmq_core::wire::topic::CreateTopicHeader;
+use seedmq_core::wire::topic::{CreateTopicHeader, DeleteTopicFromNamesrvHeader, DeleteTopicHeader};
 
 use super::admin::{AdminCommand, AdminEvent};
 use super::cast::{NAME_SERVER_PORT, Role};
@@ -51,6 +51,23 @@ pub(super) fn was_reset(scene: &Scene, command: &AdminCommand, answer: &Frame) {
         let (group, topic, queue) = (group.clone(), topic.clone(), Queue::on(&queue.broker_name, id));
         let offset = u64::try_from(offset).expect("offsets are counted from 0");
         scene.history(scene.cast.admin(), Op::Reset { group, topic, queue, offset, asked: false });
+    }
+}
+
+/// Deletes a topic on every broker and name server that runs, as `mqadmin deleteTopic` does.
+pub(super) fn delete_topic(scene: &Scene, topic: &str) {
+    scene.seen(|seen| seen.atlas.topic_deleted(topic));
+    scene.operated("topic-deleted", scene.cast.admin(), topic);
+    let up = |host: &HostId| scene.world.is_up(*host);
+    for host in scene.cast.brokers().into_iter().filter(up) {
+        let header = DeleteTopicHeader { topic: topic.to_owned() };
+        let frame = Frame::request(request::DELETE_TOPIC_IN_BROKER).with_header(&header);
+        ask(scene, scene.cast.broker_addr(host), frame, false);
+    }
+    for host in scene.cast.name_servers().into_iter().filter(up) {
+        let header = DeleteTopicFromNamesrvHeader { topic: topic.to_owned(), cluster_name: None };
+        let frame = Frame::request(request::DELETE_TOPIC_IN_NAMESRV).with_header(&header);
+        ask(scene, format!("{}:{NAME_SERVER_PORT}", scene.cast.ip(host)).into(), frame, false);
     }
 }
 

@@ -21,7 +21,10 @@ pub(super) struct Spell {
 impl Spell {
     /// Whether it takes no time.
     pub fn is_moment(&self) -> bool {
-        matches!(self.kind.as_str(), "lost-response" | "clock-step" | "reset" | "half-close" | "bit-rot")
+        matches!(
+            self.kind.as_str(),
+            "lost-response" | "clock-step" | "reset" | "half-close" | "bit-rot" | "topic-deleted"
+        )
     }
     /// Whether the process is not there.
     pub fn is_down(&self) -> bool {

@@ -66,6 +66,7 @@ fn what(what: &What) -> String {
             let to = back_ms.map_or("the first message".into(), |ms| format!("what was stored {} ago", short(ms)));
             format!("{group} is moved back to {to} of {topic}")
         }
+        What::DeleteTopic { topic } => format!("{topic} is deleted"),
         What::Drain { node, for_ms } => format!("producers may not use {node} for {}", short(*for_ms)),
         What::BrokerJoin { node } => format!("{node} joins the cluster"),
         What::Kill { node, silent: Some(true), down_ms } => format!("{node} vanishes {}", back(down_ms)),
@@ -248,6 +249,7 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "slow-cpu" => format!("{target} is slow"),
         "slow-disk" => format!("the disk of {target} is slow"),
         "clock-step" => format!("the wall clock of {target} jumps"),
+        "topic-deleted" => format!("{target} is deleted"),
         "drain" => format!("producers may not use {target}"),
         "start" => format!("{target} starts again"),
         "heal" => format!("the fault of {target} is over"),

@@ -297,6 +297,8 @@ pub enum EventKind {
     Queues,
     /// The administrator moves `group` back in `topic`: to what was stored `back-ms` ago, or to the first message.
     ResetOffsets,
+    /// The administrator deletes `topic`, which no group reads; a send makes it anew.
+    DeleteTopic,
     /// Producers may not use a broker for `for-ms`: its write permission is taken at every name server.
     Drain,
     /// Every broker, or every name server (`target`), is stopped and started again, one after the other, `gap-ms` apart.
@@ -321,7 +323,7 @@ pub struct EventSpec {
     /// Time until the member comes back (leave, crash).
     #[serde(default)]
     pub away_ms: Option<Range>,
-    /// The topic (queues, reset-offsets).
+    /// The topic (queues, reset-offsets, delete-topic).
     #[serde(default)]
     pub topic: Option<String>,
     /// The new count (queues).
@@ -640,7 +642,7 @@ impl Spec {
         let keys = [
             ("group", event.group.is_some(), member || reset),
             ("away-ms", event.away_ms.is_some(), member),
-            ("topic", event.topic.is_some(), is(EventKind::Queues) || reset),
+            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset),
             ("queues", event.queues.is_some(), is(EventKind::Queues)),
             ("back-ms", event.back_ms.is_some(), reset),
             ("for-ms", event.for_ms.is_some(), is(EventKind::Drain)),
@@ -649,6 +651,10 @@ impl Spec {
             ("gap-ms", event.gap_ms.is_some(), rolling),
         ];
         exactly(&keys, &["back-ms"])?;
+        let is_read = |topic: &String| self.groups.values().any(|group| group.get_ref().topics.contains(topic));
+        if let Some(topic) = event.topic.as_ref().filter(|topic| is(EventKind::DeleteTopic) && is_read(topic)) {
+            return Err(format!("a topic that no group reads is expected, found \"{topic}\""));
+        }
         let sets = ["all-brokers", "all-name-servers"];
         if let Some(target) = event.target.as_ref().filter(|target| !sets.contains(&target.as_str())) {
             return Err(format!("{} is expected, found \"{target}\"", sets.join(" or ")));

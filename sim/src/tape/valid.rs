@@ -208,6 +208,13 @@ fn what(config: &Config, what: &What) -> Checked {
                 format!("a group of the header that consumes \"{topic}\" is expected, found \"{group}\""),
             ))
         }
+        What::DeleteTopic { topic } => match config.consumers.iter().find(|consumer| consumer.topics.contains(topic)) {
+            Some(reader) => Err(at_word(
+                topic,
+                format!("a topic that nobody reads is expected, but \"{}\" reads \"{topic}\"", reader.name),
+            )),
+            None => Ok(()),
+        },
         What::Drain { node, for_ms } => {
             role(config, node, "broker")?;
             most("for-ms", *for_ms, TIME_MS_MAX)
