@@ -118,8 +118,10 @@ async fn clients_follow_a_list_that_changes() {
     let delivery = within("the third message comes", consumer.next()).await.unwrap();
     assert_eq!(delivery.messages()[0].store_host.to_string(), new.broker());
     delivery.ack().await;
-    (producer.shutdown().await, consumer.shutdown().await);
-    (old.stop().await, new.stop().await);
+    producer.shutdown().await;
+    consumer.shutdown().await;
+    old.stop().await;
+    new.stop().await;
 }
 
 #[tokio::test]
