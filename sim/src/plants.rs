@@ -243,6 +243,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-crash", "partition"],
     },
     Plant {
+        name: "removed-topic-comes-back",
+        about: "recovery brings back the messages of a topic that was deleted",
+        oracles: &[Oracle::Projection, Oracle::Phantom, Oracle::Dense, Oracle::RecoveryIdempotent, Oracle::QueueOrder],
+        scenarios: &["bugs/deleted-topic-came-back", "operations", "swarm"],
+    },
+    Plant {
         name: "unfinished-forgotten",
         about: "a consumer that the broker sends back begins past a message that its handler has not taken",
         oracles: &[Oracle::Lost],

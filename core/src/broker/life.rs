@@ -126,6 +126,8 @@ impl Broker {
         self.offsets = Offsets::load(offsets.unwrap_or_default());
         notices.extend([topics_from_backup, groups_from_backup, offsets_from_backup].into_iter().flatten());
         self.recovered_ends = loading.parse(persist::RECOVERED_ENDS)?.0.unwrap_or_default();
+        let removed = loading.parse::<persist::RemovedTopics>(persist::REMOVED)?.0.unwrap_or_default();
+        self.store.remember_removed(removed.into_iter());
         self.delay_offsets = loading.parse(persist::DELAY_OFFSETS).map_or(None, |(value, _)| value);
         for notice in notices {
             cx.out.event(BrokerEvent::Notice(notice));
@@ -178,6 +180,10 @@ impl Broker {
         };
         self.fence = Fence::new(ends.clone());
         self.files.recovered_ends.want(u64::from(ends != before));
+        // A deletion that the log does not reach any more holds up to where it ends now.
+        self.removed_moved = u64::from(self.store.removed_topics().next().is_some());
+        self.last_removal.removed = self.removed_moved;
+        self.files.removed.want(self.removed_moved);
         self.recovered_ends = ends;
         self.settle_files(cx);
         self.ready_once_kept(cx);
@@ -186,7 +192,8 @@ impl Broker {
     /// Serves once what is known of positions is on disk. Where it cannot be written there are no sends, but reads.
     fn ready_once_kept(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         let is_kept = |file: &ConfigFile| file.is_settled() || file.stuck().is_some();
-        if self.phase == Phase::Recovering && [&self.files.recovered_ends, &self.files.offsets].into_iter().all(is_kept)
+        if self.phase == Phase::Recovering
+            && [&self.files.recovered_ends, &self.files.offsets, &self.files.removed].into_iter().all(is_kept)
         {
             self.ready(cx);
         }
@@ -195,9 +202,11 @@ impl Broker {
     /// Why no message may be taken yet: what this life found out about positions is in memory only. After another power cut a reader
     /// would be led past what is stored meanwhile.
     pub(super) fn positions_unkept(&self) -> Option<String> {
-        let (ends, offsets) = (&self.files.recovered_ends, &self.files.offsets);
+        let (ends, offsets, removed) = (&self.files.recovered_ends, &self.files.offsets, &self.files.removed);
         let file = if !ends.is_settled() {
             ends
+        } else if removed.done() < self.removed_moved {
+            removed
         } else if offsets.done() < self.offsets_cut {
             offsets
         } else {
@@ -439,9 +448,9 @@ impl Broker {
 
     pub(super) fn file_of(&mut self, path: &Addr) -> Option<&mut ConfigFile> {
         let files = &mut self.files;
-        [&mut files.topics, &mut files.groups, &mut files.offsets, &mut files.overrides, &mut files.recovered_ends]
-            .into_iter()
-            .find(|file| file.path() == path)
+        let first = [&mut files.topics, &mut files.groups, &mut files.offsets];
+        let second = [&mut files.overrides, &mut files.recovered_ends, &mut files.removed];
+        first.into_iter().chain(second).find(|file| file.path() == path)
     }
 
     fn on_replaced(&mut self, path: &Addr, result: Result<(), DiskError>, cx: &mut Cx<'_, BrokerEvent>) {
@@ -458,7 +467,7 @@ impl Broker {
             self.alarms.files = cx.now.mono + FILE_RETRY;
         }
         self.confirm(path, failed.as_deref(), cx);
-        if &**path == persist::TOPICS {
+        if [persist::TOPICS, persist::REMOVED, persist::OFFSETS].contains(&&**path) && !self.deferred.is_empty() {
             self.go_on_with_deferred(failed, cx);
         }
         self.ready_once_kept(cx);
@@ -481,6 +490,11 @@ impl Broker {
         ask(&mut self.files.topics, &|| topics.to_file());
         ask(&mut self.files.groups, &|| groups.to_file());
         ask(&mut self.files.offsets, &|| self.offsets.to_file());
+        ask(&mut self.files.removed, &|| {
+            let removed: persist::RemovedTopics =
+                self.store.removed_topics().map(|(topic, through)| (topic.clone(), through)).collect();
+            json::to_vec(&removed, Style::Fastjson).into()
+        });
         ask(&mut self.files.recovered_ends, &|| json::to_vec(&self.recovered_ends, Style::Fastjson).into());
         ask(&mut self.files.overrides, &|| super::admin::overrides_text(&self.overrides));
     }

@@ -122,12 +122,22 @@ struct Files {
     offsets: ConfigFile,
     overrides: ConfigFile,
     recovered_ends: ConfigFile,
+    removed: ConfigFile,
 }
 
 impl Files {
-    fn all(&self) -> [&ConfigFile; 5] {
-        [&self.topics, &self.groups, &self.offsets, &self.overrides, &self.recovered_ends]
+    fn all(&self) -> [&ConfigFile; 6] {
+        [&self.topics, &self.groups, &self.offsets, &self.overrides, &self.recovered_ends, &self.removed]
     }
+}
+
+/// A deletion of a topic: what must be on disk before a topic that was made after it is stored to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Removal {
+    /// Versions of the files.
+    topics: u64,
+    offsets: u64,
+    removed: u64,
 }
 
 /// A broker. See the module.
@@ -164,8 +174,12 @@ pub struct Broker {
     stats: BrokerStats,
     /// What this life knows of power cuts; before the store is recovered, what the last one knew.
     recovered_ends: RecoveredEnds,
+    /// The last deletion of a topic.
+    last_removal: Removal,
     /// This version of the offsets must be on disk before a message is taken: some were cut back.
     offsets_cut: u64,
+    /// This version of the deleted topics must be.
+    removed_moved: u64,
     /// What a Java broker has delivered of its delayed messages.
     delay_offsets: Option<persist::DelayOffsetsFile>,
     /// `topics.json` was read as it was written last.
@@ -210,6 +224,7 @@ impl Broker {
                 offsets: ConfigFile::new(persist::OFFSETS),
                 overrides: ConfigFile::new(persist::OVERRIDES),
                 recovered_ends: ConfigFile::new(persist::RECOVERED_ENDS),
+                removed: ConfigFile::new(persist::REMOVED),
             },
             overrides: BTreeMap::new(),
             overrides_version: 0,
@@ -217,6 +232,8 @@ impl Broker {
             stats: BrokerStats::default(),
             recovered_ends: RecoveredEnds::default(),
             offsets_cut: 0,
+            removed_moved: 0,
+            last_removal: Removal::default(),
             delay_offsets: None,
             topics_file_is_whole: false,
             alarms: Alarms::default(),

@@ -10,7 +10,7 @@ use super::Kept;
 use crate::broker::dispatch::{Caller, Fault, Handled};
 use crate::broker::offset_requests::signed;
 use crate::broker::topics::{PERM_INHERIT, PERM_READ, PERM_WRITE, QUEUES_MAX, TOPICS_MAX};
-use crate::broker::{Broker, BrokerEvent, names};
+use crate::broker::{Broker, BrokerEvent, Removal, names};
 use crate::node::Cx;
 use crate::wire::codes::response;
 use crate::wire::json::{self, Style};
@@ -107,6 +107,9 @@ impl Broker {
             self.fence.remove_topic(&topic);
             self.files.offsets.want(self.offsets.version());
             self.store.delete_topic(&topic, cx.disk, &mut self.asks);
+            let removed = self.last_removal.removed + 1;
+            self.files.removed.want(removed);
+            self.last_removal = Removal { topics: self.topics.version(), offsets: self.offsets.version(), removed };
         }
         self.confirm_when_saved(Kept::Topics, caller, caller.success())
     }
