@@ -32,6 +32,13 @@ impl Commits {
         self.at.remove(&place);
     }
 
+    /// A client owns a queue from now on. What another one has just committed may come after it asked where to begin.
+    pub fn owned(&mut self, place: Place, client: Name, at: At) {
+        let all = self.at.get_mut(&place).map_or(&mut [][..], Vec::as_mut_slice);
+        let just = all.iter_mut().rev().take_while(|commit| commit.at.1 + IN_FLIGHT_MS >= at.1);
+        just.filter(|commit| commit.client != client).for_each(|commit| commit.shared = true);
+    }
+
     /// A client told its position.
     pub fn committed(&mut self, facts: &Facts, found: &mut Found, (place, client): (Place, Name), offset: u64, at: At) {
         let session = facts.session(place.audience, client, place.queue);

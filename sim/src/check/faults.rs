@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::history::Queue;
 
+/// Faults that let what is on its way come late.
+const SLOW: [&str; 4] = ["pause", "slow-cpu", "slow-link", "thin-link"];
 /// How long a request of an administrator may be under way.
 const ADMIN_MS: f64 = 3_000.0;
 
@@ -58,7 +60,7 @@ impl Fault {
 
     /// Whether it is known to have left the message at a position in place.
     pub fn kept(&self, topic: &str, queue: &Queue, offset: u64) -> bool {
-        let marks = self.durable.as_ref().and_then(|durable| durable.get(topic));
+        let marks = self.durable.as_ref().filter(|_| !self.is_new_disk()).and_then(|durable| durable.get(topic));
         marks.and_then(|marks| marks.get(&queue.id.to_string())).is_some_and(|mark| offset < *mark)
     }
 
@@ -128,7 +130,7 @@ impl Faults {
     /// Since when what was on its way to a client may have waited for it to read.
     pub fn delayed_since(&self, client: &str, queue: Option<&Queue>, t: f64) -> f64 {
         let late = |f: &&Fault| {
-            let slow = matches!(f.kind.as_str(), "pause" | "slow-cpu" | "slow-link" | "thin-link");
+            let slow = SLOW.contains(&f.kind.as_str());
             let concerns =
                 f.touches(client) || (f.kind != "pause" && queue.is_some_and(|queue| f.touches_queue(queue)));
             slow && concerns && f.during(t, t, super::IN_FLIGHT_MS)
@@ -168,7 +170,14 @@ impl Faults {
     /// Whether a topic was deleted between two times: the queues of it may have begun anew.
     pub fn deleted(&self, topic: &str, from: f64, to: f64) -> bool {
         let is_it = |f: &&Fault| f.kind == "topic-deleted" && f.text == topic;
-        self.all.iter().filter(is_it).any(|f| f.from + ADMIN_MS >= from && f.from <= to)
+        // A server that stands still does it when it goes on, long after the administrator gave up.
+        let late = |f: &Fault| SLOW.contains(&f.kind.as_str()) || f.kind == "partition";
+        let done_by = |asked: f64| {
+            let slow = self.all.iter().filter(|f| late(f) && f.during(asked, asked + ADMIN_MS, 0.0));
+            let ends = slow.map(|f| f.until.unwrap_or(f64::INFINITY) + super::IN_FLIGHT_MS);
+            ends.fold(asked + ADMIN_MS, f64::max)
+        };
+        self.all.iter().filter(is_it).any(|f| done_by(f.from) >= from && f.from <= to)
     }
 
     /// Whether the broker of a queue is down and never came back.

@@ -316,6 +316,7 @@ fn a_commit_of_one_owner_of_two_proves_nothing() {
         )
     };
     green(&then("500 c2 has g T a:0\n"));
+    green(&then("").replace("2000 c1 has", "1000 c2 has g T a:0\n 2000 c1 has"));
     let found = found_in(header(), &then("500 c2 has g T a:1\n"));
     assert_eq!(found, ["duplicate/committed", "offset-regression/new-owner"]);
 }
