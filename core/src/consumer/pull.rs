@@ -107,7 +107,10 @@ impl PushConsumer {
                 owned.replica = header.suggest_which_broker_id;
                 owned.messages.put(Vec::new(), header.next_begin_offset);
             }
-            (response::PULL_OFFSET_MOVED, Ok(header)) => self.correct(key, header.next_begin_offset, cx),
+            (response::PULL_OFFSET_MOVED, Ok(header)) => {
+                let is_reset = frame.remark.as_deref() == Some("OFFSET_RESET");
+                self.correct(key, header.next_begin_offset, is_reset, cx);
+            }
             (response::FLOW_CONTROL, _) => owned.request = Request::Idle(now + RETRY_BUSY),
             (code, _) => {
                 owned.request = Request::Idle(now + RETRY);
@@ -146,12 +149,12 @@ impl PushConsumer {
     }
 
     /// The position is out of the broker's range, or an administrator has moved it: what was pulled is forgotten, and the
-    /// queue goes on where the broker says; when that is back, not past a message that is not finished (Java loses it). Deliveries under
-    /// way are of the life before; their outcome counts for nothing.
-    fn correct(&mut self, key: &Key, to: i64, cx: Out<'_, '_>) {
+    /// queue goes on where the broker says; when that is back and not what an administrator asked for, not past a message that is not
+    /// finished (Java loses it). Deliveries under way are of the life before; their outcome counts for nothing.
+    fn correct(&mut self, key: &Key, to: i64, is_reset: bool, cx: Out<'_, '_>) {
         sometimes!("offset corrected by the broker");
         let before = self.owned[key].clone();
-        let is_back = to < before.messages.next() && !crate::planted!("unfinished-forgotten");
+        let is_back = !is_reset && to < before.messages.next() && !crate::planted!("unfinished-forgotten");
         let to = if is_back { to.min(before.messages.commit_offset()) } else { to };
         self.begin(key, before.stage, cx.now.mono);
         let owned = self.owned.get_mut(key).expect("the queue was just begun");

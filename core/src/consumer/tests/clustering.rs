@@ -132,7 +132,7 @@ fn an_offset_out_of_range_is_corrected_and_committed() {
 }
 
 #[test]
-fn a_reset_delivers_again_what_is_not_finished_and_old_outcomes_count_for_nothing() {
+fn a_reset_delivers_again_and_old_outcomes_count_for_nothing() {
     let broker = Broker::new(1);
     broker.borrow_mut().append(0, 3, "x");
     let mut world = World::reading(config(), broker, "*");
@@ -140,13 +140,30 @@ fn a_reset_delivers_again_what_is_not_finished_and_old_outcomes_count_for_nothin
     world.broker.borrow_mut().reset = Some((0, 1));
     world.append(0, 1, "x");
     let again = world.delivered();
-    assert_eq!(again.iter().map(|(_, bodies)| bodies[0].as_str()).collect::<Vec<_>>(), ["0-0", "0-1", "0-2", "0-3"]);
+    assert_eq!(again.iter().map(|(_, bodies)| bodies[0].as_str()).collect::<Vec<_>>(), ["0-1", "0-2", "0-3"]);
     for (delivery, _) in old {
         world.consume(delivery, Outcome::Success);
     }
     world.bench.pass(5000);
-    assert_eq!(world.broker.borrow().committed[&0], 0);
-    assert_eq!(world.bench.node.in_flight(), 4);
+    assert_eq!(world.broker.borrow().committed[&0], 1);
+    assert_eq!(world.bench.node.in_flight(), 3);
+}
+
+/// The broker lost its tail, and sends the consumer back to what it has: a message before that may still wait to be tried again.
+#[test]
+fn a_correction_leads_past_no_unfinished_message() {
+    let broker = Broker::new(1);
+    broker.borrow_mut().append(0, 4, "x");
+    let mut world = World::reading(config(), broker, "*");
+    let delivered = world.delivered();
+    delivered[1..].iter().for_each(|(delivery, _)| world.consume(*delivery, Outcome::Success));
+    world.consume(delivered[0].0, Outcome::Later);
+    world.broker.borrow_mut().lost_its_tail = true;
+    world.broker.borrow_mut().reset = Some((0, 2));
+    world.append(0, 1, "x");
+    let told = |event: &ConsumerEvent| matches!(event, ConsumerEvent::Corrected { from: 4, to: 0, .. });
+    assert!(world.bench.events.iter().any(told), "{:?}", world.bench.events);
+    assert_eq!(world.bodies().first().map(String::as_str), Some("0-0"));
 }
 
 #[test]
