@@ -3,6 +3,7 @@
 //! Invariant: a file either parses completely or is refused with file, line and what was expected; nothing is ignored.
 
 mod spec;
+mod valid;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

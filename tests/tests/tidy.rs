@@ -99,7 +99,7 @@ fn a_machine_is_stepped_in_one_place() {
 fn the_simulator_has_no_codec_of_its_own() {
     let tests = test_only();
     // The reader of the checker's own must not share code with the store; the filter of faults looks for frame borders.
-    let allowed = ["sim/src/whitebox/reader.rs", "sim/src/net/filter.rs"];
+    let allowed = ["sim/src/whitebox/reader.rs", "sim/src/whitebox/index.rs", "sim/src/net/filter.rs"];
     let outside = |path: &String| !allowed.contains(&path.as_str()) && !tests.contains(Path::new(path));
     let signs = ["_be_bytes(", "\"extFields\"", "\"serializeTypeCurrentRPC\""];
     let mut found = Vec::new();
