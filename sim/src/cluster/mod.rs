@@ -17,11 +17,13 @@ mod needless;
 mod panics;
 mod phases;
 mod picture;
+mod recovered;
 mod recovery;
 mod route;
 mod scene;
 mod setting;
 mod settle;
+mod stale;
 mod tap;
 mod trigger;
 
