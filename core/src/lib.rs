@@ -9,6 +9,7 @@ pub mod client;
 pub mod consumer;
 pub mod marks;
 pub mod message;
+pub mod meter;
 pub mod namesrv;
 pub mod node;
 pub mod producer;

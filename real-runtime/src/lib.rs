@@ -11,6 +11,8 @@ pub mod roles;
 mod sdk;
 
 #[cfg(not(madsim))]
+pub use config::AddressServer;
+#[cfg(not(madsim))]
 pub use roles::StartError;
 #[cfg(not(madsim))]
 pub use sdk::{ClientError, Delivery, Producer, ProducerBuilder, PushConsumer, PushConsumerBuilder, Standalone};
@@ -21,3 +23,8 @@ pub use seedmq_core::consumer::Outcome;
 /// A message to be sent.
 pub use seedmq_core::producer::OutMessage as Message;
 pub use seedmq_core::producer::{Receipt, SendError, SendErrorKind, SendStatus, Stored};
+
+/// What README.md shows of the client API compiles.
+#[cfg(all(doctest, not(madsim)))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -227,3 +227,116 @@ fn a_broker_warns_about_settings_of_java_that_mean_nothing_and_uses_the_rest() {
     broker.signal("-TERM");
     assert_eq!(broker.code(), Some(0));
 }
+
+/// One request over TCP; the whole answer.
+fn http(port: u16, request: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn brokers_and_clients_find_the_name_server_through_its_own_endpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (port, endpoint, broker_port) = (free_port(), free_port(), free_port());
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).to_str().unwrap().to_owned()
+    };
+    let conf =
+        write("namesrv.conf", &format!("listenPort={port}\nbindAddress=127.0.0.1\naddressServerPort={endpoint}\n"));
+    let namesrv = Server::start(&["namesrv", "-c", &conf], dir.path());
+    namesrv.line(&format!("http://127.0.0.1:{endpoint}/rocketmq/nsaddr answers 127.0.0.1:{port}"));
+    let conf = write(
+        "broker.conf",
+        &format!(
+            "brokerName=b\nlistenPort={broker_port}\nbrokerIP1=127.0.0.1\nstorePathRootDir={}\n\
+             fetchNamesrvAddrByAddressServer=true\nrmqAddressServerDomain=127.0.0.1:{endpoint}\n",
+            dir.path().join("store").display()
+        ),
+    );
+    let broker = Server::start(&["broker", "-c", &conf, "--listen", "127.0.0.1"], dir.path());
+    broker.line("boot success");
+    namesrv.line("broker b (0, DefaultCluster)");
+
+    let domain = format!("rocketmq.namesrv.domain=127.0.0.1:{endpoint}");
+    let sent = seedmq(&["produce", "--topic", "Found", "-D", &domain, "over http"]).output().unwrap();
+    assert_eq!(sent.status.code(), Some(0), "{}", text(&sent));
+    let consume = ["consume", "-t", "Found", "-g", "me", "--count", "1", "-D", &domain];
+    assert_eq!(text(&seedmq(&consume).output().unwrap()), "over http\n");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = seedmq::AddressServer::new(format!("127.0.0.1:{endpoint}"));
+    let receipt = runtime.block_on(async {
+        let producer = seedmq::Producer::builder("P").address_server(server).start().unwrap();
+        producer.send("Found", seedmq::Message::new("from Rust")).await.unwrap()
+    });
+    assert_eq!(&*receipt.queue.broker, "b");
+
+    let list = format!("127.0.0.1:{port}");
+    assert!(http(endpoint, "GET /rocketmq/nsaddr HTTP/1.1\r\nHost: x\r\n\r\n").ends_with(&format!("\r\n\r\n{list}")));
+    assert!(http(endpoint, "GET /etc/passwd HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 "));
+    let endless = format!("GET /rocketmq/nsaddr HTTP/1.1\r\nX: {}", "x".repeat(4096))[..4096].to_owned();
+    assert!(http(endpoint, &endless).starts_with("HTTP/1.1 431 "));
+    assert_eq!(http(endpoint, "GET /rocketmq"), "", "who says nothing more is let go without an answer");
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_is_named_with_the_cure() {
+    let domain = format!("rocketmq.namesrv.domain=127.0.0.1:{}", free_port());
+    let output = seedmq(&["consume", "--topic", "T", "--group", "g", "-D", &domain]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for part in [&*domain, "/rocketmq/nsaddr: ", "-n goes without it"] {
+        assert!(text(&output).contains(part), "{}", text(&output));
+    }
+}
+
+/// One frame of the remoting protocol to a server, and the code of the answer.
+fn remoting(port: u16, code: i32, body: &str) -> i32 {
+    let header = format!(r#"{{"code":{code},"flag":0,"language":"JAVA","opaque":1,"version":513}}"#);
+    let mut frame = u32::try_from(4 + header.len() + body.len()).unwrap().to_be_bytes().to_vec();
+    frame.extend(u32::try_from(header.len()).unwrap().to_be_bytes());
+    frame.extend([header.as_bytes(), body.as_bytes()].concat());
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(&frame).unwrap();
+    let mut lengths = [0; 8];
+    std::io::Read::read_exact(&mut stream, &mut lengths).unwrap();
+    let mut header = vec![0; usize::from(lengths[6]) << 8 | usize::from(lengths[7])];
+    std::io::Read::read_exact(&mut stream, &mut header).unwrap();
+    let header = String::from_utf8(header).unwrap();
+    let code = header.split_once("\"code\":").unwrap().1;
+    code.split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_a_request_changes_in_a_name_server_is_kept_in_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let conf = dir.path().join("namesrv.conf");
+    let text = format!("# ours\nlistenPort={port}\nbindAddress=127.0.0.1\norderMessageEnable=false\n");
+    std::fs::write(&conf, text).unwrap();
+    let start = || Server::start(&["namesrv", "-c", conf.to_str().unwrap()], dir.path());
+    let mut server = start();
+    server.line("boot success");
+    assert_eq!(remoting(port, 318, "orderMessageEnable=true\nsupportActingMaster=true\nnoSuchThing=1\n"), 0);
+    let kept = std::fs::read_to_string(&conf).unwrap();
+    let expected = format!(
+        "# ours\nlistenPort={port}\nbindAddress=127.0.0.1\norderMessageEnable=true\nsupportActingMaster=true\n"
+    );
+    assert_eq!(kept, expected, "it is there when the answer is");
+    assert_eq!(remoting(port, 318, "configStorePath=/x\n"), 16);
+    server.line("kept in ");
+    server.signal("-TERM");
+    assert_eq!(server.code(), Some(0));
+    let server = start();
+    server.line("boot success");
+    drop(server);
+
+    let other = free_port();
+    let server = Server::start(&["namesrv", "-p", &other.to_string(), "--listen", "127.0.0.1"], dir.path());
+    server.line("boot success");
+    assert_eq!(remoting(other, 318, "orderMessageEnable=true\n"), 0);
+    server.line("orderMessageEnable: changed by a request until this process ends; started with -c FILE");
+}

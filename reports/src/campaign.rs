@@ -34,7 +34,7 @@ pub struct Found {
     pub detected_by: Option<Oracle>,
     /// How often its place in the code was passed.
     pub reached: u64,
-    /// How often it misbehaved there.
+    /// Runs that it changed: their hash differs from that of the same tape without it.
     pub infected: u64,
     /// Seeds run until then.
     pub seeds: u64,
@@ -59,9 +59,11 @@ pub(crate) struct Sums {
     pub virtual_ms: u64,
     pub cpu_ms: u64,
     pub events: u64,
+    pub inputs: u64,
     pub acked: u64,
     pub delivered: u64,
     pub faults: BTreeMap<String, u64>,
+    pub fired: BTreeMap<String, u64>,
     pub marks: usize,
     pub red: u64,
     pub worst: Verdict,
@@ -77,9 +79,11 @@ impl Sums {
             sums.virtual_ms += r.virtual_ms;
             sums.cpu_ms += r.cpu_ms;
             sums.events += r.events;
+            sums.inputs += r.inputs;
             sums.acked += r.acked;
             sums.delivered += r.delivered;
             r.faults.iter().for_each(|(kind, n)| *sums.faults.entry(kind.clone()).or_default() += n);
+            r.fired.iter().for_each(|(event, n)| *sums.fired.entry(event.clone()).or_default() += n);
             marks.extend(r.marks.keys());
             sums.red += u64::from(r.verdict != Verdict::Green);
             sums.worst = sums.worst.max(r.verdict);

@@ -195,8 +195,8 @@ impl Violation {
 pub struct PlantTrace {
     /// How often its place in the code was passed.
     pub reached: u64,
-    /// How often it misbehaved there.
-    pub infected: u64,
+    /// How often it was switched on there.
+    pub taken: u64,
 }
 
 /// What a node held when the run was over, line by line.
@@ -225,8 +225,13 @@ pub struct RunRecord {
     pub hash: String,
     /// Hashed records.
     pub events: u64,
+    /// Inputs of nodes among them.
+    pub inputs: u64,
     /// Faults that took effect, by kind.
     pub faults: BTreeMap<String, u64>,
+    /// Actions that waited for an event at a node and were set off by it, by the kind of event.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fired: BTreeMap<String, u64>,
     /// Virtual time from start to end.
     pub virtual_ms: u64,
     /// CPU time of the run.

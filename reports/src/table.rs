@@ -119,14 +119,19 @@ fn figures(all: &Sums, campaign: &Campaign) -> String {
     let faults: u64 = all.faults.values().sum();
     let wall = campaign.wall_ms;
     let mut text = format!(
-        "{} runs in {}: {} seeds/s, {} events/s, {} faults/s, {} virtual seconds per CPU second\n",
+        "{} runs in {}: {} seeds/s, {} events/s, {} faults/s; per CPU second {} virtual seconds, {} inputs of nodes\n",
         grouped(all.runs),
         span(wall),
         if wall == 0 { "-".into() } else { format!("{:.1}", all.runs as f64 * 1_000.0 / wall as f64) },
         rate(all.events, wall),
         if wall == 0 { "-".into() } else { format!("{:.1}", faults as f64 * 1_000.0 / wall as f64) },
         all.virtual_ms.checked_div(all.cpu_ms).map_or("-".into(), grouped),
+        rate(all.inputs, all.cpu_ms),
     );
+    if !all.fired.is_empty() {
+        let each = all.fired.iter().map(|(event, n)| format!("{event} {}", grouped(*n))).collect::<Vec<_>>();
+        writeln!(text, "set off by what a node did: {}", each.join(", ")).expect("a string takes any text");
+    }
     if !campaign.unreached.is_empty() {
         let named = campaign.unreached.join("; ");
         writeln!(text, "marks: {} reached, {} never: {named}", all.marks, campaign.unreached.len())

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use crate::dice::{Dice, entity};
 use crate::scenario::{Choice, EventKind, LatencySpec, Range, Scenario, Spec, WorkloadSpec};
 use crate::tape::{
-    Action, BrokerShape, Config, ConsumerShape, Expect, GroupShape, Handler, Header, Latency, Mode, ProducerShape,
-    QueuePick, Tape, TopicShape, Trigger, What,
+    Action, BrokerShape, Conditions, Config, ConsumerShape, Expect, GroupShape, Handler, Header, Latency, Mode,
+    ProducerShape, QueuePick, Tape, TopicShape, Trigger, What,
 };
 
 /// Sends begin so long after the cluster is ready, milliseconds.
@@ -49,6 +49,7 @@ pub fn generate(scenario: &Scenario, seed: u64, plants: &[String]) -> Tape {
     groups(spec, seed, &mut config, &mut actions);
     let end = workloads(spec, seed, &mut config, &mut actions);
     config.safety_ms = end + AFTER_WORKLOAD_MS;
+    conditions(spec, seed, &mut config);
     events(spec, seed, &config, end, &mut actions);
     faults::faults(spec, seed, &config, end, &mut actions);
     config.expect = Expect { acked_min: spec.expect.acked_min, delivered_min: spec.expect.delivered_min };
@@ -89,6 +90,29 @@ fn latency(dice: &mut Dice, spec: &LatencySpec) -> Latency {
         max_us: draw(dice, spec.max_us).max(min_us),
         slow_permille: u32::try_from(draw(dice, spec.slow_permille)).unwrap_or(0),
         slow_us: draw(dice, spec.slow_us),
+    }
+}
+
+fn conditions(spec: &Spec, seed: u64, config: &mut Config) {
+    let said = &spec.conditions;
+    let mut conditions = Conditions::drawn(seed);
+    let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let parts = [
+        ("loss-ppm", said.loss_ppm, &mut conditions.loss_ppm),
+        ("cut-ppm", said.cut_ppm, &mut conditions.cut_ppm),
+        ("window-bytes", said.window_bytes, &mut conditions.window_bytes),
+        ("busy-ppm", said.busy_ppm, &mut conditions.busy_ppm),
+        ("cold-ppm", said.cold_ppm, &mut conditions.cold_ppm),
+    ];
+    let of = |name: &str, range: Range| draw(&mut Dice::new(seed, entity(name, &[0x5f])), range);
+    for (name, range, part) in parts {
+        *part = range.map_or(*part, |range| small(of(name, range)));
+    }
+    conditions.disk_bytes = said.disk_bytes.map_or(conditions.disk_bytes, |range| of("disk-bytes", range));
+    config.conditions = Some(conditions);
+    if let Some(range) = said.clock_offset_ms {
+        let off = |name: &str| draw_signed(&mut Dice::new(seed, entity(name, &[0x60])), range);
+        config.clock_offsets_ms = config.nodes().map(|name| (name.to_owned(), off(name))).collect();
     }
 }
 
@@ -246,7 +270,7 @@ fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<A
         let mut dice = Dice::new(seed, entity("event", &[entry]));
         for k in 0..draw(&mut dice, event.count) {
             let at = moment(&mut dice, event.at_ms, end);
-            let id = 10_000 + entry * 200 + k * 2;
+            let id = 10_000 + entry * 400 + k * 20;
             let mut act = |id, at, what| actions.push(Action { id, when: Trigger::At { at }, what });
             let members =
                 || config.consumers.iter().filter(|c| Some(&c.group) == event.group.as_ref()).collect::<Vec<_>>();
@@ -265,6 +289,31 @@ fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<A
                     let later: Vec<_> = config.brokers.iter().filter(|b| b.later).collect();
                     let Some(broker) = later.get(usize::try_from(k).unwrap_or(0)) else { continue };
                     act(id, at, What::BrokerJoin { node: broker.name.clone() });
+                }
+                EventKind::ResetOffsets => {
+                    let named = |name: &Option<String>| name.clone().expect("validated: the event names it");
+                    let back_ms = event.back_ms.map(|back| draw(&mut dice, back));
+                    act(id, at, What::ResetOffsets { group: named(&event.group), topic: named(&event.topic), back_ms });
+                }
+                EventKind::DeleteTopic => {
+                    let topic = event.topic.clone().expect("validated: the event names its topic");
+                    act(id, at, What::DeleteTopic { topic });
+                }
+                EventKind::Drain => {
+                    let brokers: Vec<_> = config.brokers.iter().filter(|b| !b.later).collect();
+                    let Some(broker) = choose(&mut dice, &brokers) else { continue };
+                    let for_ms = event.for_ms.map_or(0, |range| draw(&mut dice, range));
+                    act(id, at, What::Drain { node: broker.name.clone(), for_ms });
+                }
+                EventKind::RollingRestart => {
+                    let brokers = || config.brokers.iter().filter(|b| !b.later).map(|b| b.name.clone()).collect();
+                    let servers = event.target.as_deref() == Some("all-name-servers");
+                    let nodes: Vec<String> = if servers { config.name_servers.clone() } else { brokers() };
+                    let mut length = |range: Option<Range>| range.map_or(0, |range| draw(&mut dice, range));
+                    let (down_ms, gap) = (length(event.down_ms), length(event.gap_ms));
+                    for (nth, node) in (0..20).zip(nodes) {
+                        act(id + nth, at + nth * gap, What::Restart { node, down_ms });
+                    }
                 }
                 EventKind::Queues => {
                     let topic = event.topic.clone().expect("validated: the event names its topic");

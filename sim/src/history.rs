@@ -266,8 +266,11 @@ pub enum Op {
         topic: String,
         /// Queue.
         queue: Queue,
-        /// Next position to consume.
+        /// Next position to consume; while it is only asked for, the first one that it may be.
         offset: u64,
+        /// The request is under way; a line without this says that it was answered.
+        #[serde(default, skip_serializing_if = "is_false")]
+        asked: bool,
     },
     /// A fault took effect, or ended (`heal`).
     Fault {
@@ -276,6 +279,9 @@ pub enum Op {
         /// Node or nodes concerned.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         target: String,
+        /// Of a `heal`: the kind of fault that is over; every fault of the target when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
         /// After a power cut: the first position of each queue (by topic and queue id) that the surviving image does not
         /// hold for certain. Absent where nobody could look.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,6 +299,11 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         deserted: Vec<String>,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(yes: &bool) -> bool {
+    !yes
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

@@ -13,7 +13,7 @@ pub struct Plant {
     pub about: &'static str,
     /// The oracles that may find it; any of them counts.
     pub oracles: &'static [Oracle],
-    /// Ordinary scenarios that should find it, the quickest first.
+    /// Ordinary scenarios that should find it, the quickest first; a kept tape (`bugs/NAME`) runs once, before them.
     pub scenarios: &'static [&'static str],
 }
 
@@ -188,6 +188,43 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["power-loss-async-flush"],
     },
     Plant {
+        name: "cut-offsets-not-kept",
+        about: "committed offsets that were cut back after a power cut stay in memory until the next round",
+        oracles: &[Oracle::Lost],
+        scenarios: &["bugs/cut-offsets-not-kept", "swarm"],
+    },
+    Plant {
+        name: "cut-not-written-down",
+        about: "the broker takes messages although it could not write down where its queues ended after a power cut",
+        oracles: &[Oracle::Lost],
+        scenarios: &["bugs/cut-not-written-down", "swarm"],
+    },
+    Plant {
+        name: "first-queue-not-scrubbed",
+        about: "recovery leaves what stands behind the end of the first queue",
+        oracles: &[Oracle::Projection, Oracle::RecoveryIdempotent],
+        scenarios: &["bugs/entries-behind-the-first-queue", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "cut-files-go-together",
+        about: "recovery removes all log files behind the end at once, so that a power cut may leave a gap",
+        oracles: &[Oracle::RecoveryIdempotent, Oracle::Convergence],
+        scenarios: &["bugs/gap-in-the-log", "power-loss-async-flush"],
+    },
+    Plant {
+        name: "queues-forgotten-by-retention",
+        about: "on a full disk a log file goes whose queue entries are in memory only",
+        oracles: &[
+            Oracle::Projection,
+            Oracle::Lost,
+            Oracle::Phantom,
+            Oracle::QueueOrder,
+            Oracle::Dense,
+            Oracle::RecoveryIdempotent,
+        ],
+        scenarios: &["bugs/queue-end-went-with-the-log", "disk-faults"],
+    },
+    Plant {
         name: "rotten-record-delivered",
         about: "the broker hands out a record without a look at its checksum",
         oracles: &[Oracle::Phantom],
@@ -210,6 +247,18 @@ pub const PLANTS: &[Plant] = &[
         about: "the consumer does not pull again after a pull that failed",
         oracles: &[Oracle::Convergence, Oracle::Lost],
         scenarios: &["broker-crash", "partition"],
+    },
+    Plant {
+        name: "removed-topic-comes-back",
+        about: "recovery brings back the messages of a topic that was deleted",
+        oracles: &[Oracle::Projection, Oracle::Phantom, Oracle::Dense, Oracle::RecoveryIdempotent, Oracle::QueueOrder],
+        scenarios: &["bugs/deleted-topic-came-back", "operations", "swarm"],
+    },
+    Plant {
+        name: "unfinished-forgotten",
+        about: "a consumer that the broker sends back begins past a message that its handler has not taken",
+        oracles: &[Oracle::Lost],
+        scenarios: &["bugs/unfinished-forgotten", "failing-handlers", "swarm"],
     },
     Plant {
         name: "finished-stays-out",

@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use spec::{
-    BETWEEN_SIDES, Choice, ClusterSpec, EventKind, EventSpec, ExpectSpec, FaultKind, FaultSpec, GroupSpec, LatencySpec,
-    Range, Requests, Spec, TopicSpec, WorkloadSpec,
+    BETWEEN_SIDES, Choice, ClusterSpec, ConditionsSpec, EventKind, EventSpec, ExpectSpec, FaultKind, FaultSpec,
+    GroupSpec, LatencySpec, Range, Requests, Spec, TopicSpec, WorkloadSpec,
 };
 
 /// A parsed scenario.
@@ -156,6 +156,17 @@ mod tests {
         let wrong = error(&format!("[cluster.properties]\nflushDiskTyp = \"x\"\n{SMALL}"));
         assert!(wrong.starts_with("x.toml:2: a setting of the broker is expected"), "{wrong}");
         assert!(error("[topics.T\n").starts_with("x.toml:1: "));
+        let wrong = error(&SMALL.replace("[groups.g]", "[groups.g]\nmodel = \"broadcasting\""));
+        assert!(wrong.starts_with("x.toml:7: ") && wrong.contains("no broadcasting yet"), "{wrong}");
+        let wrong = error(&SMALL.replace("[groups.g]", "[groups.g]\nstrategy = \"FAIR\""));
+        assert!(
+            wrong.contains("a strategy is expected (AVG, AVG_BY_CIRCLE, CONSISTENT_HASH), found \"FAIR\""),
+            "{wrong}"
+        );
+        let event = |text: &str| error(&format!("{SMALL}\n[[events]]\n{text}\n"));
+        let wrong = event("kind = \"rolling-restart\"\ntarget = \"broker-a\"\ndown-ms = 1\ngap-ms = 1");
+        assert!(wrong.contains("all-brokers or all-name-servers is expected, found \"broker-a\""), "{wrong}");
+        assert!(event("kind = \"reset-offsets\"\ngroup = \"g\"").contains("\"topic\" is expected for this kind"));
     }
 
     #[test]

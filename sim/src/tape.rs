@@ -13,8 +13,8 @@ mod valid;
 use serde::{Deserialize, Serialize};
 
 pub use config::{
-    BrokerShape, Config, ConsumerShape, Expect, Flush, GroupShape, Handler, Latency, Model, OrderKind, ProducerShape,
-    StartFrom, TopicShape,
+    BrokerShape, Conditions, Config, ConsumerShape, Expect, Flush, GroupShape, Handler, Latency, Model, OrderKind,
+    ProducerShape, StartFrom, TopicShape,
 };
 pub use read::TapeError;
 
@@ -76,6 +76,9 @@ pub struct Action {
     pub what: What,
 }
 
+/// Allocation strategies of consumer groups by their Java names.
+pub const STRATEGIES: [&str; 3] = ["AVG", "AVG_BY_CIRCLE", "CONSISTENT_HASH"];
+
 /// When an action happens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -101,6 +104,16 @@ pub enum Trigger {
     },
 }
 
+impl Trigger {
+    /// The kind of event that it waits for, if it does.
+    pub fn event(&self) -> Option<&'static str> {
+        match self {
+            Trigger::At { .. } => None,
+            Trigger::On { event, .. } => Some(event.name()),
+        }
+    }
+}
+
 /// Events that an action can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -119,6 +132,21 @@ pub enum Moment {
     Rebalance,
     /// A message was handed to the handler of a consumer.
     Delivery,
+}
+
+impl Moment {
+    /// Its name on tapes and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Moment::SyncInFlight => "sync-in-flight",
+            Moment::Recovery => "recovery",
+            Moment::Ready => "ready",
+            Moment::RequestReceived => "request-received",
+            Moment::ResponseSent => "response-sent",
+            Moment::Rebalance => "rebalance",
+            Moment::Delivery => "delivery",
+        }
+    }
 }
 
 /// How a message is sent.
@@ -222,6 +250,28 @@ pub enum What {
         #[serde(default)]
         brokers: Vec<String>,
     },
+    /// The administrator moves a group back, on every broker that runs; never forward.
+    ResetOffsets {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// To what was stored so long ago; to the first message when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_ms: Option<u64>,
+    },
+    /// The administrator deletes a topic that no group reads, on every server that runs. A send makes it anew.
+    DeleteTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// Producers may not use a broker for a while: the administrator takes its write permission at every name server that runs.
+    Drain {
+        /// The broker.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
     /// A broker of the header that was not started with the cluster starts.
     BrokerJoin {
         /// The broker.
@@ -231,6 +281,9 @@ pub enum What {
     Kill {
         /// The node.
         node: String,
+        /// It vanishes with its address, as a container does, and its connections are left half open; drawn when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        silent: Option<bool>,
         /// It comes back after so long; never when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down_ms: Option<u64>,
@@ -347,10 +400,20 @@ pub enum What {
         /// Time between.
         down_ms: u64,
     },
+    /// Nothing comes back from the disk of a node: what is under way and what is asked for completes when it is over.
+    DiskStalled {
+        /// The node.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
     /// The disk of a node is full.
     DiskFull {
         /// The node.
         node: String,
+        /// So many bytes still fit, so that it may be in the middle of something.
+        #[serde(default, skip_serializing_if = "is_default")]
+        left_bytes: u64,
         /// For so long.
         for_ms: u64,
     },
@@ -440,6 +503,7 @@ impl What {
             What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
                 names.push(client)
             }
+            What::ResetOffsets { .. } | What::DeleteTopic { .. } => {}
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
             What::Partition { a, b, .. }
             | What::SlowLink { a, b, .. }
@@ -453,6 +517,7 @@ impl What {
                 names.extend(to.as_deref());
             }
             What::BrokerJoin { node }
+            | What::Drain { node, .. }
             | What::Kill { node, .. }
             | What::PowerLoss { node, .. }
             | What::Restart { node, .. }
@@ -464,6 +529,7 @@ impl What {
             | What::BitRot { node, .. }
             | What::DiskReplaced { node, .. }
             | What::DiskFull { node, .. }
+            | What::DiskStalled { node, .. }
             | What::ClockDrift { node, .. }
             | What::SlowCpu { node, .. }
             | What::ClockStep { node, .. } => names.push(node),
@@ -490,6 +556,7 @@ impl What {
             What::BitRot { .. } => "bit-rot",
             What::DiskReplaced { .. } => "disk-replaced",
             What::DiskFull { .. } => "disk-full",
+            What::DiskStalled { .. } => "disk-stalled",
             What::ClockDrift { .. } => "clock-drift",
             What::SlowCpu { .. } => "slow-cpu",
             What::SlowLink { .. } => "slow-link",

@@ -25,6 +25,8 @@ pub enum Quantity {
     Cpu,
     /// Median latency in microseconds.
     P50,
+    /// 99th percentile of latency in microseconds.
+    P99,
     /// 99.9th percentile of latency in microseconds.
     P999,
     /// Seconds.
@@ -39,6 +41,7 @@ impl Quantity {
             Quantity::Rate => "messages/s",
             Quantity::Cpu => "µs CPU a message",
             Quantity::P50 => "p50 µs",
+            Quantity::P99 => "p99 µs",
             Quantity::P999 => "p99.9 µs",
             Quantity::Seconds => "s",
             Quantity::Memory => "MiB anonymous",
@@ -78,8 +81,8 @@ impl Figures {
             "| work | figure | SeedMQ | Apache 5.5.0 | ratio | bare server | ratio to bare |\n|---|---|---|---|---|---|---|\n",
         );
         for (at, line) in self.lines.iter().enumerate() {
-            use Quantity::{Cpu, Memory, P50, P999, Rate, Seconds};
-            for quantity in [Rate, Cpu, P50, P999, Seconds, Memory] {
+            use Quantity::{Cpu, Memory, P50, P99, P999, Rate, Seconds};
+            for quantity in [Rate, Cpu, P50, P99, P999, Seconds, Memory] {
                 let cell = |side| self.get(at, quantity, side).map_or("–".into(), |all| show(median(all.clone())));
                 let ratio =
                     |to| self.ratio(at, quantity, Side::Ours, to).map_or("–".into(), |r| format!("{}×", show(r)));

@@ -2,10 +2,12 @@
 //!
 //! Invariant: each scene ends with a history that the checkers accept.
 
-use seedmq_tests::client::Kit;
-use seedmq_tests::or_skip;
+use std::time::Duration;
+
+use seedmq_tests::client::{Clock, Kit};
 use seedmq_tests::scenes::{every_mode, goes_on_after_restarts, members_come_and_go};
 use seedmq_tests::server::Plan;
+use seedmq_tests::{or_skip, raw};
 
 /// Every way to send in both encodings; groups and restarts in the one that is named.
 fn all_scenes(release: &str, encoding: &str, plan: Plan) {
@@ -36,4 +38,33 @@ fn java_5_5_0_on_a_cluster() {
 #[test]
 fn java_5_5_0_on_standalone() {
     all_scenes("5.5.0", "ROCKETMQ", Plan::standalone());
+}
+
+/// Where topics are not made by sending, the client refuses a topic without a route, and the broker one that it does not have.
+#[test]
+fn java_5_5_0_is_refused_a_topic_that_nobody_made() {
+    let servers = or_skip!(Plan::cluster(1, 1).with("autoCreateTopicEnable", "false").start());
+    let kit = or_skip!(Kit::java("5.5.0", "JSON"));
+    let list = servers.name_server_list();
+    let args = [("ns", &*list), ("topic", "Unknown"), ("group", "P"), ("mode", "sync"), ("count", "1")];
+    let lines = kit.start(Clock::start(), "unknown", "send", &args).done(Duration::from_secs(60));
+    assert!(!lines.iter().any(|line| line["type"] == "ok"), "{lines:?}");
+    let error = lines.iter().find_map(|line| line["error"].as_str()).unwrap_or_else(|| panic!("no error: {lines:?}"));
+    assert!(error.contains("No route info of this topic: Unknown"), "{error}");
+
+    let fields = [
+        ("producerGroup", "P"),
+        ("topic", "Unknown"),
+        ("defaultTopic", "TBW102"),
+        ("defaultTopicQueueNums", "4"),
+        ("queueId", "0"),
+        ("sysFlag", "0"),
+        ("bornTimestamp", "1"),
+        ("flag", "0"),
+    ];
+    let answer = raw::ask(&servers.brokers[0].addr, 10, &fields, b"x").expect("an answer");
+    assert_eq!(answer.code, 17, "{answer:?}");
+    let text = "topic[Unknown] not exist, apply first please!\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+    assert_eq!(answer.remark, text);
+    assert_eq!(raw::brokers_of(&servers.name_server_addrs()[0], "Unknown"), 0, "nothing was made");
 }

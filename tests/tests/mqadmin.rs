@@ -2,7 +2,8 @@
 //!
 //! Invariant: each command ends well and prints what is true of the cluster.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use seedmq_tests::client::{Clock, Kit};
@@ -31,7 +32,9 @@ impl Admin {
         java.args(["-Xmx160m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
             .arg(format!("-Duser.home={}", self.home));
         java.arg(format!("-Drocketmq.namesrv.addr={}", self.name_servers)).args(java_opens()).args(["-cp", &self.jars]);
+        // Some commands write files where they are.
         let out = java
+            .current_dir(&self.home)
             .env("ROCKETMQ_HOME", &self.home)
             .arg("org.apache.rocketmq.tools.command.MQAdminStartup")
             .args(words)
@@ -127,6 +130,94 @@ fn all_commands(servers: &Servers) {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(!admin.run(&["topicList"]).lines().any(|line| line.trim() == "Doomed"));
+}
+
+/// A command of `seedmq` as a client that runs until it is dropped.
+struct Ours(std::process::Child);
+
+impl Ours {
+    /// With a standard input that stays open.
+    fn start(servers: &Servers, words: &[&str]) -> Ours {
+        let mut command = Command::new(tools::seedmq());
+        command.args(words).args(["-n", &servers.name_server_list()]).stdin(Stdio::piped()).stdout(Stdio::null());
+        Ours(command.spawn().expect("seedmq runs"))
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Members of ours, asked by the tools through the broker.
+fn members_of_ours(servers: &Servers) {
+    let admin = or_skip!(Admin::new(servers));
+    let (list, broker) = (servers.name_server_list(), servers.brokers[0].addr.clone());
+    admin.expect(&["updateTopic", "-c", "DefaultCluster", "-t", "Asked", "-r", "4", "-w", "4"], &["success"]);
+    let _member = Ours::start(servers, &["consume", "-t", "Asked", "-g", "C_OURS", "--tags", "a||b"]);
+    let mut producer = Ours::start(servers, &["produce", "-t", "Asked", "-g", "P_OURS", "--tag", "a"]);
+    let stdin = producer.0.stdin.as_mut().expect("a standard input");
+    stdin.write_all(b"one\ntwo\nthree\n").expect("it reads");
+    let name = raw::cluster(&servers.name_server_addrs()[0])[0].clone();
+    let drained = Instant::now();
+    loop {
+        let progress = admin.run(&["consumerProgress", "-g", "C_OURS", "-s", "true"]);
+        let rows = progress.lines().filter(|line| line.starts_with("Asked")).map(str::split_whitespace);
+        let consumed: i64 = rows.filter_map(|mut row| row.nth(4)).filter_map(|number| number.parse::<i64>().ok()).sum();
+        if consumed == 3 && progress.contains("Diff Total: 0") {
+            // Without an answer of the member its queues would have no owner.
+            let row = row(&progress, &["Asked", &name, "0"]);
+            assert!(row[5].parse::<std::net::IpAddr>().is_ok(), "{row:?}: {progress}");
+            break;
+        }
+        assert!(drained.elapsed() < Duration::from_secs(60), "{progress}");
+    }
+
+    let said = admin.expect(
+        &["consumerConnection", "-g", "C_OURS"],
+        &["Asked", "a||b", "CONSUME_PASSIVELY", "CLUSTERING", "CONSUME_FROM_FIRST_OFFSET", "RUST", "V5_5_0"],
+    );
+    let client = said.lines().find(|line| line.contains("RUST")).and_then(|line| line.split_whitespace().next());
+    let client = client.unwrap_or_else(|| panic!("no client id in {said}"));
+    assert!(client.contains('@'), "{client}: {said}");
+    admin.expect(&["producerConnection", "-g", "P_OURS", "-t", "Asked"], &["RUST", "V5_5_0", "@"]);
+
+    let status = admin.expect(
+        &["consumerStatus", "-g", "C_OURS", "-i", client, "-s"],
+        &[
+            "PROP_CONSUME_TYPE",
+            "CONSUME_PASSIVELY",
+            &list,
+            "#Consumer Subscription#",
+            "a||b",
+            "%RETRY%C_OURS",
+            "#Consumer Offset#",
+            "#Consumer MQ Detail#",
+            "#Consumer RT&TPS#",
+            "0 deliveries without an outcome",
+        ],
+    );
+    let offsets = status.split("#Consumer Offset#").nth(1).and_then(|rest| rest.split("#Consumer MQ Detail#").next());
+    let offsets = offsets.expect("a part with offsets");
+    let consumed: i64 = (0..4)
+        .map(|queue| row(offsets, &["Asked", &name, &queue.to_string()])[3].parse::<i64>())
+        .map(Result::unwrap_or_default)
+        .sum();
+    assert_eq!(consumed, 3, "{status}");
+    let all =
+        admin.expect(&["consumerStatus", "-g", "C_OURS"], &[client, "Same subscription in the same group of consumer"]);
+    assert!(all.contains("Rebalance OK"), "{all}");
+
+    let config = admin.expect(&["getBrokerConfig", "-b", &broker], &[&broker, "brokerClusterName", "DefaultCluster"]);
+    let line = config.lines().find(|line| line.trim_start().starts_with("brokerName "));
+    assert!(line.is_some_and(|line| line.ends_with(&name)), "{config}");
+}
+
+#[test]
+fn members_of_ours_answer_mqadmin_on_standalone() {
+    members_of_ours(&or_skip!(Plan::standalone().start()));
 }
 
 #[test]

@@ -206,3 +206,15 @@ fn clients_without_a_lock_file_do_not_exist() {
         assert!(all.iter().any(|known| known == path), "{path} is missing: builds would not be repeatable");
     }
 }
+
+#[test]
+fn the_licence_is_there_as_a_whole() {
+    assert!(files().iter().any(|path| path == "LICENSE"), "LICENSE is missing");
+    let text = read("LICENSE");
+    for part in ["Apache License", "Version 2.0, January 2004", "9. Accepting Warranty", "END OF TERMS AND CONDITIONS"]
+    {
+        assert!(text.contains(part), "LICENSE lacks {part:?}");
+    }
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("the manifest is TOML");
+    assert_eq!(manifest["workspace"]["package"]["license"].as_str(), Some("Apache-2.0"));
+}

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::names;
-use super::stats::Meter;
+use crate::meter::Meter;
 use crate::node::Instant;
 use crate::wire::group::{SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use crate::wire::json::{self, Style};

@@ -1,6 +1,7 @@
 //! HEART_BEAT, UNREGISTER_CLIENT and what follows from members coming and going (Java `ClientManageProcessor`).
 //!
-//! Invariant: whenever the members or subscriptions of a consumer group change, every other member is told at once.
+//! Invariant: whenever the members or subscriptions of a consumer group change, every other member is told at once, unless the
+//! group or the broker is set not to.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -104,7 +105,10 @@ impl Broker {
         }
         let group = named("consumerGroup");
         if let Some(changed) = group.and_then(|group| self.clients.consumer_leaves(group, caller.conn)) {
-            self.tell(&changed, cx.out);
+            let config = self.groups.get(&changed.group).map(|group| &group.config);
+            if config.is_none_or(|config| config.notify_consumer_ids_changed_enable) {
+                self.tell(&changed, cx.out);
+            }
         }
         Ok(caller.success().into())
     }
@@ -135,7 +139,8 @@ impl Broker {
         Ok(caller.success().with_body(json::to_vec(&list, Style::Fastjson)).into())
     }
 
-    /// A connection is gone: its members leave and the others hear of it.
+    /// A connection is gone: its members leave and the others hear of it, also in a group with
+    /// `notifyConsumerIdsChangedEnable=false`, as in Java (`ConsumerManager.doChannelCloseEvent`).
     pub(super) fn forget_client(&mut self, conn: ConnId, out: &mut Outbox<BrokerEvent>) {
         for changed in self.clients.closed(conn) {
             self.tell(&changed, out);

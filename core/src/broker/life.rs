@@ -13,18 +13,19 @@ use super::load::{FETCHES_FROM, Loading};
 use super::offsets::Offsets;
 use super::persist::{self, ConfigFile};
 use super::registration::UNREGISTER_TIMEOUT;
-use super::stats::{self, BrokerStats};
+use super::stats::BrokerStats;
 use super::topics::{PERM_READ, PERM_WRITE, QUEUES_MAX, Topics, TopicsFile};
 use super::{Broker, BrokerEvent, Peer, names};
 use crate::message::ids::UniqueIds;
+use crate::meter::SAMPLE_EVERY;
 use crate::node::{Addr, ConnId, Cx, DialId, DiskDone, DiskError, Instant, Output};
-use crate::sometimes;
 use crate::store::StoreNews;
 use crate::wire::Frame;
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupWrapper;
 use crate::wire::json::{self, Style};
 use crate::wire::topic::TopicConfig;
+use crate::{planted, sometimes};
 
 /// Period of the look at held pulls (Java `PullRequestHoldService`).
 const HOLD_CHECK: Duration = Duration::from_secs(5);
@@ -86,7 +87,7 @@ pub(super) struct Alarms {
 impl Broker {
     pub(super) fn on_start(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         assert!(self.phase == Phase::New, "a broker starts once");
-        self.stats = BrokerStats::new(cx.now);
+        self.stats = BrokerStats::new(cx.now, self.config.store.local_ms(cx.now.wall_ms));
         // Ids of a process that runs for the second time must differ even if the wall clock went back.
         self.unique_ids = UniqueIds::new(self.store_host.ip(), cx.rng.next_u64() as u32);
         match Loading::begin(cx.disk, &mut self.asks) {
@@ -125,6 +126,8 @@ impl Broker {
         self.offsets = Offsets::load(offsets.unwrap_or_default());
         notices.extend([topics_from_backup, groups_from_backup, offsets_from_backup].into_iter().flatten());
         self.recovered_ends = loading.parse(persist::RECOVERED_ENDS)?.0.unwrap_or_default();
+        let removed = loading.parse::<persist::RemovedTopics>(persist::REMOVED)?.0.unwrap_or_default();
+        self.store.remember_removed(removed.into_iter());
         self.delay_offsets = loading.parse(persist::DELAY_OFFSETS).map_or(None, |(value, _)| value);
         for notice in notices {
             cx.out.event(BrokerEvent::Notice(notice));
@@ -161,8 +164,8 @@ impl Broker {
         self.register(cx);
     }
 
-    /// After a power cut, positions beyond what was recovered no longer say what they said. That must be on disk before the first
-    /// new one is handed out.
+    /// After a power cut, positions beyond what was recovered no longer say what they said. That, and every committed offset that was
+    /// cut back, must be on disk before the first new position is handed out: see [`Broker::positions_unkept`].
     fn distrust_positions(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         if !self.store.ended_well() || self.store.gave_up_records() {
             self.cut_offsets_back(cx);
@@ -176,11 +179,42 @@ impl Broker {
             before.clone().follow(&life, cx.now.wall_ms, store.queues())
         };
         self.fence = Fence::new(ends.clone());
-        if ends == before {
-            return self.ready(cx);
+        self.files.recovered_ends.want(u64::from(ends != before));
+        // A deletion that the log does not reach any more holds up to where it ends now.
+        self.removed_moved = u64::from(self.store.removed_topics().next().is_some());
+        self.last_removal.removed = self.removed_moved;
+        self.files.removed.want(self.removed_moved);
+        self.recovered_ends = ends;
+        self.settle_files(cx);
+        self.ready_once_kept(cx);
+    }
+
+    /// Serves once what is known of positions is on disk. Where it cannot be written there are no sends, but reads.
+    fn ready_once_kept(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
+        let is_kept = |file: &ConfigFile| file.is_settled() || file.stuck().is_some();
+        if self.phase == Phase::Recovering
+            && [&self.files.recovered_ends, &self.files.offsets, &self.files.removed].into_iter().all(is_kept)
+        {
+            self.ready(cx);
         }
-        self.files.recovered_ends.want(1);
-        self.asks.extend(self.files.recovered_ends.ask(|| json::to_vec(&ends, Style::Fastjson).into()));
+    }
+
+    /// Why no message may be taken yet: what this life found out about positions is in memory only. After another power cut a reader
+    /// would be led past what is stored meanwhile.
+    pub(super) fn positions_unkept(&self) -> Option<String> {
+        let (ends, offsets, removed) = (&self.files.recovered_ends, &self.files.offsets, &self.files.removed);
+        let file = if !ends.is_settled() {
+            ends
+        } else if removed.done() < self.removed_moved {
+            removed
+        } else if offsets.done() < self.offsets_cut {
+            offsets
+        } else {
+            return None;
+        };
+        let why =
+            file.failed().map_or_else(|| "is being written".to_owned(), |why| format!("cannot be written: {why}"));
+        Some(format!("no message is taken before {} is on the disk; it {why}", file.path()))
     }
 
     fn cut_offsets_back(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
@@ -192,6 +226,10 @@ impl Broker {
         let cut = self.offsets.cut_back(end_of);
         if cut > 0 {
             sometimes!("committed offset cut back to what was recovered");
+            if !planted!("cut-offsets-not-kept") {
+                self.offsets_cut = self.offsets.version();
+                self.files.offsets.want(self.offsets_cut);
+            }
             let text =
                 format!("{cut} committed offsets lay beyond the recovered end of their queue and were cut back to it");
             cx.out.event(BrokerEvent::Notice(text));
@@ -298,6 +336,9 @@ impl Broker {
         self.fence.closed(conn);
         self.forget_client(conn, cx.out);
         self.forwarded_closed(conn, cx);
+        if let Some(server) = self.calls.addr_of(conn).cloned() {
+            self.registration.lost(&server, cx.now.mono);
+        }
         for (tag, error) in self.calls.closed(conn) {
             self.on_call_failed(tag, error, cx);
         }
@@ -407,12 +448,16 @@ impl Broker {
 
     pub(super) fn file_of(&mut self, path: &Addr) -> Option<&mut ConfigFile> {
         let files = &mut self.files;
-        [&mut files.topics, &mut files.groups, &mut files.offsets, &mut files.overrides, &mut files.recovered_ends]
-            .into_iter()
-            .find(|file| file.path() == path)
+        let first = [&mut files.topics, &mut files.groups, &mut files.offsets];
+        let second = [&mut files.overrides, &mut files.recovered_ends, &mut files.removed];
+        first.into_iter().chain(second).find(|file| file.path() == path)
     }
 
     fn on_replaced(&mut self, path: &Addr, result: Result<(), DiskError>, cx: &mut Cx<'_, BrokerEvent>) {
+        let result = result.or_else(|why| {
+            let forget = &**path == persist::RECOVERED_ENDS && planted!("cut-not-written-down");
+            if forget { Ok(()) } else { Err(why) }
+        });
         let file = self.file_of(path).expect("the caller found it");
         let failed = result.as_ref().err().map(|error| format!("{path} cannot be written: {error}"));
         file.replaced(result);
@@ -422,13 +467,10 @@ impl Broker {
             self.alarms.files = cx.now.mono + FILE_RETRY;
         }
         self.confirm(path, failed.as_deref(), cx);
-        if &**path == persist::TOPICS {
+        if [persist::TOPICS, persist::REMOVED, persist::OFFSETS].contains(&&**path) && !self.deferred.is_empty() {
             self.go_on_with_deferred(failed, cx);
         }
-        if &**path == persist::RECOVERED_ENDS && self.phase == Phase::Recovering {
-            // Where it could not be written, two power cuts in a row may deceive a reader: that is no reason not to serve.
-            self.ready(cx);
-        }
+        self.ready_once_kept(cx);
     }
 
     /// Writes the files whose content changed. Offsets follow their own period.
@@ -448,6 +490,12 @@ impl Broker {
         ask(&mut self.files.topics, &|| topics.to_file());
         ask(&mut self.files.groups, &|| groups.to_file());
         ask(&mut self.files.offsets, &|| self.offsets.to_file());
+        ask(&mut self.files.removed, &|| {
+            let removed: persist::RemovedTopics =
+                self.store.removed_topics().map(|(topic, through)| (topic.clone(), through)).collect();
+            json::to_vec(&removed, Style::Fastjson).into()
+        });
+        ask(&mut self.files.recovered_ends, &|| json::to_vec(&self.recovered_ends, Style::Fastjson).into());
         ask(&mut self.files.overrides, &|| super::admin::overrides_text(&self.overrides));
     }
 
@@ -489,8 +537,8 @@ impl Broker {
             self.expire_clients(cx);
             self.locks.forget_expired(now);
         }
-        if due(&mut self.alarms.sample, now, stats::SAMPLE_EVERY) {
-            self.stats.sample(cx.now);
+        if due(&mut self.alarms.sample, now, SAMPLE_EVERY) {
+            self.stats.sample(now, self.config.store.local_ms(cx.now.wall_ms));
             self.topics.sample(now);
             self.groups.sample(now);
         }
@@ -504,7 +552,7 @@ impl Broker {
 
     fn files_failed(&self) -> bool {
         let files = &self.files;
-        [&files.topics, &files.groups, &files.offsets, &files.overrides].iter().any(|file| file.failed().is_some())
+        files.all().iter().any(|file| file.failed().is_some())
     }
 
     /// The earliest thing that waits for the clock.
@@ -551,9 +599,7 @@ impl Broker {
     fn go_on_stopping(&mut self, cx: &mut Cx<'_, BrokerEvent>) {
         let Phase::Stopping { leave_by, until } = self.phase else { return };
         self.left = self.calls.in_flight() == 0 || cx.now.mono >= leave_by;
-        let files = &self.files;
-        let saved =
-            [&files.topics, &files.groups, &files.offsets, &files.overrides].iter().all(|file| file.is_settled());
+        let saved = self.files.all().iter().all(|file| file.is_settled());
         let done = saved && self.store.stopped() && self.left;
         if !done && cx.now.mono < until {
             return;

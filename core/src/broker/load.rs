@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::persist::{DELAY_OFFSETS, GROUPS, OFFSETS, OVERRIDES, RECOVERED_ENDS, TOPICS};
+use super::persist::{DELAY_OFFSETS, GROUPS, OFFSETS, OVERRIDES, RECOVERED_ENDS, REMOVED, TOPICS};
 use crate::node::{Disk, DiskAsk, DiskError, FetchId, Open, Read};
 use crate::wire::json;
 
@@ -29,7 +29,7 @@ impl Loading {
     pub fn begin(disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Result<Loading, String> {
         let mut loading = Loading::default();
         let mut next = FETCHES_FROM;
-        for path in [TOPICS, GROUPS, OFFSETS, DELAY_OFFSETS, OVERRIDES, RECOVERED_ENDS] {
+        for path in [TOPICS, GROUPS, OFFSETS, DELAY_OFFSETS, OVERRIDES, RECOVERED_ENDS, REMOVED] {
             for path in [path.to_owned(), format!("{path}.bak")] {
                 loading.read(path, &mut next, disk, asks)?;
             }

@@ -73,6 +73,8 @@ use topics::{Topics, TopicsFile};
 pub enum BrokerCommand {
     /// These are the name servers from now on.
     NameServers(Vec<Addr>),
+    /// Local time is so many seconds ahead of UTC from now on: `deleteWhen` and the counts of a day go by it.
+    UtcOffset(i32),
 }
 
 /// What a broker tells its owner.
@@ -120,6 +122,22 @@ struct Files {
     offsets: ConfigFile,
     overrides: ConfigFile,
     recovered_ends: ConfigFile,
+    removed: ConfigFile,
+}
+
+impl Files {
+    fn all(&self) -> [&ConfigFile; 6] {
+        [&self.topics, &self.groups, &self.offsets, &self.overrides, &self.recovered_ends, &self.removed]
+    }
+}
+
+/// A deletion of a topic: what must be on disk before a topic that was made after it is stored to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Removal {
+    /// Versions of the files.
+    topics: u64,
+    offsets: u64,
+    removed: u64,
 }
 
 /// A broker. See the module.
@@ -154,8 +172,14 @@ pub struct Broker {
     overrides_version: u64,
     conns: BTreeMap<ConnId, Peer>,
     stats: BrokerStats,
-    /// What the last life knew of power cuts.
+    /// What this life knows of power cuts; before the store is recovered, what the last one knew.
     recovered_ends: RecoveredEnds,
+    /// The last deletion of a topic.
+    last_removal: Removal,
+    /// This version of the offsets must be on disk before a message is taken: some were cut back.
+    offsets_cut: u64,
+    /// This version of the deleted topics must be.
+    removed_moved: u64,
     /// What a Java broker has delivered of its delayed messages.
     delay_offsets: Option<persist::DelayOffsetsFile>,
     /// `topics.json` was read as it was written last.
@@ -200,12 +224,16 @@ impl Broker {
                 offsets: ConfigFile::new(persist::OFFSETS),
                 overrides: ConfigFile::new(persist::OVERRIDES),
                 recovered_ends: ConfigFile::new(persist::RECOVERED_ENDS),
+                removed: ConfigFile::new(persist::REMOVED),
             },
             overrides: BTreeMap::new(),
             overrides_version: 0,
             conns: BTreeMap::new(),
             stats: BrokerStats::default(),
             recovered_ends: RecoveredEnds::default(),
+            offsets_cut: 0,
+            removed_moved: 0,
+            last_removal: Removal::default(),
             delay_offsets: None,
             topics_file_is_whole: false,
             alarms: Alarms::default(),
@@ -333,6 +361,10 @@ impl Node for Broker {
             }
             Input::Closed { conn } => self.on_closed(conn, cx),
             Input::Command(BrokerCommand::NameServers(servers)) => self.set_name_servers(servers, cx),
+            Input::Command(BrokerCommand::UtcOffset(seconds)) => {
+                self.config.store.utc_offset_s = seconds;
+                self.store.reconfigure(self.config.store.clone());
+            }
             Input::Stop => self.on_stop(cx),
         }
         cx.out.0.extend(self.asks.drain(..).map(crate::node::Output::Disk));

@@ -24,6 +24,12 @@ pub const OVERRIDES: &str = "config/brokerOverrides.properties";
 /// Where queues ended after power cuts (ours, see [`super::fence`]).
 pub const RECOVERED_ENDS: &str = "config/recoveredEnds.json";
 
+/// Topics that were deleted, while the log still holds records of them (ours, see [`crate::store::Store::removed_topics`]).
+pub const REMOVED: &str = "config/removedTopics.json";
+
+/// The content of [`REMOVED`]: by topic, the position in the log below which its records are of the deleted one.
+pub type RemovedTopics = BTreeMap<std::sync::Arc<str>, u64>;
+
 /// The content of [`DELAY_OFFSETS`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -21,6 +21,9 @@ use crate::wire::{Frame, Header};
 
 /// Pause after a registration that failed. Java waits for its next period; a route should not be missing that long.
 const RETRY: Duration = Duration::from_secs(5);
+/// Pause before a name server is asked whose connection went. It forgot this broker with it, or has restarted; Java leaves the routes
+/// without the broker until its next period.
+const SOON: Duration = Duration::from_secs(1);
 /// Patience with the name servers at the end.
 pub const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -85,6 +88,13 @@ impl Registration {
             self.servers.entry(addr.clone()).or_insert(new);
         }
         gone
+    }
+    /// The connection to a name server went: it is asked soon whether it still knows this broker.
+    pub fn lost(&mut self, server: &str, now: Instant) {
+        if let Some(server) = self.servers.get_mut(server) {
+            crate::sometimes!("name server asked again after its connection went");
+            server.due = server.due.min(now + SOON);
+        }
     }
     /// The name servers.
     pub fn servers(&self) -> impl Iterator<Item = &Addr> {
@@ -313,6 +323,18 @@ mod tests {
         registration.answered(&asked, false, at(36));
         assert_eq!(ask(&mut registration, 1, 35), None, "a pause after a failure");
         assert_eq!(ask(&mut registration, 1, 36).unwrap().1, Ask::Register);
+    }
+
+    #[test]
+    fn a_name_server_whose_connection_went_is_asked_soon() {
+        let mut registration = Registration::default();
+        registration.set_servers(&["a:9876".into()], at(0));
+        let (asked, _) = ask(&mut registration, 1, 0).unwrap();
+        registration.answered(&asked, true, at(0));
+        registration.lost("a:9876", at(3));
+        registration.lost("b:9876", at(3));
+        assert_eq!((ask(&mut registration, 1, 3), registration.wake_at(1)), (None, Some(at(4))));
+        assert_eq!(ask(&mut registration, 1, 4).unwrap().1, Ask::QueryVersion);
     }
 
     #[test]

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::dispatch::{Caller, Handled};
-use super::stats::Meter;
 use super::{Broker, BrokerEvent};
+use crate::meter::Meter;
 use crate::node::{Cx, Usage};
-use crate::wire::OUR_VERSION;
 use crate::wire::json::{self, Style};
 use crate::wire::kv::KVTable;
+use crate::wire::{OUR_VERSION, OUR_VERSION_NAME};
 
 /// Java's thread pools, whose queues tools ask for.
 const POOLS: [&str; 6] = ["send", "pull", "litePull", "query", "ack", "EndTransaction"];
@@ -98,7 +98,7 @@ impl Broker {
             ("bootTimestamp", self.stats.started_ms.to_string()),
             ("brokerActive", "true".into()),
             ("brokerVersion", OUR_VERSION.to_string()),
-            ("brokerVersionDesc", "V5_5_0".into()),
+            ("brokerVersionDesc", OUR_VERSION_NAME.into()),
             ("runtime", runtime),
             ("startAcceptSendRequestTimeStamp", self.config.accept_sends_from_ms.to_string()),
             ("pageCacheLockTimeMills", "0".into()),

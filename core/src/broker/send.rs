@@ -45,6 +45,10 @@ impl Broker {
             let text = format!("broker unable to service, until {}", self.config.accept_sends_from_ms);
             return Err(Fault::new(response::SYSTEM_ERROR, text));
         }
+        if let Some(why) = self.positions_unkept() {
+            sometimes!("send refused while positions are not on the disk");
+            return Err(Fault::new(response::SERVICE_NOT_AVAILABLE, why));
+        }
         if self.pending.is_full() {
             sometimes!("too many answers wait for the disk");
             let text = "[REJECTREQUEST]system busy, start flow control for a while";
@@ -62,10 +66,10 @@ impl Broker {
         self.check_send(&header, &facts, batch)?;
         self.make_topic(&header, cx)?;
         let topic = self.topics.get(header.topic).expect("it was there or was just made");
-        if topic.since > self.files.topics.done() {
-            return match self.files.topics.stuck() {
+        if let Some(file) = self.unsaved(topic.since) {
+            return match file.stuck() {
                 // Nobody waits for the next try: it comes later than senders give up.
-                Some(why) => Err(unsaved(&format!("{} cannot be written: {why}", self.files.topics.path()))),
+                Some(why) => Err(unsaved(&format!("{} cannot be written: {why}", file.path()))),
                 None => self.defer(caller, frame),
             };
         }
@@ -76,6 +80,19 @@ impl Broker {
         } else {
             self.put_single(caller, &header, &facts, draft, cx)
         }
+    }
+
+    /// The file that a topic which was made with this version of the topics still waits for: the topics themselves and, if one was deleted
+    /// before, what says so. A topic of the same name would otherwise take over its messages after a crash.
+    fn unsaved(&self, since: u64) -> Option<&super::persist::ConfigFile> {
+        let (files, last) = (&self.files, &self.last_removal);
+        let after = since > last.topics && last.topics > 0;
+        let waits = [
+            (&files.topics, since),
+            (&files.removed, if after { last.removed } else { 0 }),
+            (&files.offsets, if after { last.offsets } else { 0 }),
+        ];
+        waits.into_iter().find(|(file, version)| file.done() < *version).map(|(file, _)| file)
     }
 
     /// What can be refused before anything changes, in Java's order.

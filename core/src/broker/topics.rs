@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::BrokerConfig;
 use super::names;
-use super::stats::Meter;
+use crate::meter::Meter;
 use crate::node::Instant;
 use crate::wire::json::{self, Style};
 use crate::wire::register::DataVersion;

@@ -178,6 +178,11 @@ impl<T> Client<T> {
         self.poll(cx);
     }
 
+    /// The name servers that may be asked.
+    pub fn name_servers(&self) -> &[Addr] {
+        self.names.addrs()
+    }
+
     /// Whether there is any name server to ask.
     pub fn has_name_servers(&self) -> bool {
         !self.names.is_empty()

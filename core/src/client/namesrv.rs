@@ -17,6 +17,10 @@ impl NameServers {
     pub fn new(addrs: Vec<Addr>) -> NameServers {
         NameServers { addrs, chosen: None }
     }
+    /// Those that are configured.
+    pub fn addrs(&self) -> &[Addr] {
+        &self.addrs
+    }
     /// How many are configured.
     pub fn len(&self) -> usize {
         self.addrs.len()

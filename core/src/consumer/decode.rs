@@ -63,7 +63,7 @@ fn message(pulled: &Bytes, record: &Record<'_>, queue: &Queue, body_max: usize) 
     let body =
         unpacked(&pulled.slice_ref(record.body), record.sys_flag, body_max).map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(record.properties).into_owned();
-    let position = u64::try_from(record.physical).map_err(|_| "the position is negative")?;
+    let position = record.physical.cast_unsigned();
     let offset_id = offset_msg_id(record.store_host, position);
     let unique = properties::get(&text, names::UNIQ_KEY).map(ToOwned::to_owned);
     let origin = if record.topic.starts_with(crate::message::names::RETRY_PREFIX) {

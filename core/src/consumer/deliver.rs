@@ -7,14 +7,17 @@ use std::ops::Bound;
 use super::owned::Key;
 use super::request::{ConsumerEvent, Outcome};
 use super::{Life, Out, PushConsumer};
+use crate::node::Instant;
 use crate::sometimes;
 
 /// A delivery without an outcome.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    key: Key,
+    pub key: Key,
     generation: u64,
-    offsets: Vec<i64>,
+    pub offsets: Vec<i64>,
+    /// When it was handed out.
+    pub since: Instant,
 }
 
 impl PushConsumer {
@@ -47,7 +50,8 @@ impl PushConsumer {
         let delivery = self.next_delivery;
         self.next_delivery += 1;
         let offsets = messages.iter().map(|message| message.offset).collect();
-        self.deliveries.insert(delivery, Delivery { key: key.clone(), generation: owned.generation, offsets });
+        let (generation, since) = (owned.generation, cx.now.mono);
+        self.deliveries.insert(delivery, Delivery { key: key.clone(), generation, offsets, since });
         *self.busy.entry(key.clone()).or_insert(0) += 1;
         self.served = Some(key.clone());
         self.set_ready(key, cx.now.mono);
@@ -58,7 +62,7 @@ impl PushConsumer {
     /// Takes the outcome of a delivery. That of a queue which was given back or begun anew meanwhile counts for nothing: the
     /// messages are delivered again, here or elsewhere.
     pub(super) fn consumed(&mut self, delivery: u64, outcome: Outcome, cx: Out<'_, '_>) {
-        let Some(Delivery { key, generation, offsets }) = self.deliveries.remove(&delivery) else {
+        let Some(Delivery { key, generation, offsets, since }) = self.deliveries.remove(&delivery) else {
             let text = format!("delivery {delivery} has no outcome to take: it is unknown, or had one");
             cx.out.event(ConsumerEvent::Notice(text));
             return;
@@ -69,10 +73,16 @@ impl PushConsumer {
             self.busy.remove(&key);
         }
         let now = cx.now.mono;
+        if let Some(stats) = self.stats.get_mut(&key.topic) {
+            stats.consumed(now.since(since), offsets.len(), outcome == Outcome::Success);
+        }
         match self.owned.get_mut(&key).filter(|owned| owned.generation == generation) {
             None => sometimes!("outcome of a delivery whose queue was given back"),
             Some(owned) => match outcome {
-                Outcome::Success => owned.messages.finish(&offsets),
+                Outcome::Success => {
+                    owned.consumed_at = now;
+                    owned.messages.finish(&offsets);
+                }
                 Outcome::Later if self.config.orderly => {
                     owned.messages.put_back(&offsets, now);
                     owned.suspended_until = now + self.config.suspend;

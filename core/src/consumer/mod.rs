@@ -14,6 +14,7 @@ mod process_queue;
 mod pull;
 mod rebalance;
 mod request;
+mod running;
 mod subscription;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use offsets::{COMMIT_EVERY, Seek};
 use owned::{Key, Owned, Request, Stage};
 use rebalance::{REBALANCE_EVERY, Topic};
 pub use request::{ConsumerCommand, ConsumerEvent, Message, Outcome};
+use running::TopicStats;
 pub use subscription::{ALL, Subscription, SubscriptionError};
 
 use self::locks::LOCK_EVERY;
@@ -77,6 +79,8 @@ pub struct PushConsumer {
     life: Life,
     subscriptions: BTreeMap<Arc<str>, Subscription>,
     topics: BTreeMap<Arc<str>, Topic>,
+    /// Rates by topic, for operators.
+    stats: BTreeMap<Arc<str>, TopicStats>,
     owned: BTreeMap<Key, Owned>,
     /// Queues with something to deliver.
     ready: BTreeSet<Key>,
@@ -93,6 +97,9 @@ pub struct PushConsumer {
     rebalance_at: Instant,
     commit_at: Instant,
     lock_at: Instant,
+    sample_at: Instant,
+    /// When it started, ms since 1970.
+    started_ms: u64,
     /// Said once that failed messages stay here.
     said_local: bool,
 }
@@ -164,6 +171,7 @@ impl PushConsumer {
             life: Life::Created,
             subscriptions: BTreeMap::new(),
             topics: BTreeMap::new(),
+            stats: BTreeMap::new(),
             owned: BTreeMap::new(),
             ready: BTreeSet::new(),
             served: None,
@@ -176,6 +184,8 @@ impl PushConsumer {
             rebalance_at: Instant(0),
             commit_at: Instant(0),
             lock_at: Instant(0),
+            sample_at: Instant(0),
+            started_ms: 0,
             said_local: false,
             config,
         }
@@ -219,6 +229,7 @@ impl PushConsumer {
         self.rebalance_at = now + REBALANCE_EVERY;
         self.commit_at = now + COMMIT_EVERY;
         self.lock_at = now + LOCK_EVERY;
+        self.started_ms = cx.now.wall_ms;
         cx.out.event(ConsumerEvent::Started { client_id: self.client_id.clone() });
         self.subscribe(self.retry_topic.clone(), ALL, cx);
         for topic in self.subscriptions.keys().cloned().collect::<Vec<_>>() {
@@ -243,6 +254,7 @@ impl PushConsumer {
             Ok(subscription) => {
                 self.subscriptions.insert(topic.clone(), subscription);
                 self.topics.entry(topic.clone()).or_default();
+                self.stats.entry(topic.clone()).or_insert_with(|| TopicStats::new(cx.now.mono));
                 self.announce(cx);
                 if self.life == Life::Running {
                     self.client.want(&topic, Want::Subscribe, cx);
@@ -256,6 +268,7 @@ impl PushConsumer {
             return;
         }
         self.topics.remove(topic);
+        self.stats.remove(topic);
         self.announce(cx);
         let keys: Vec<Key> = self.owned.keys().filter(|key| key.topic == *topic).cloned().collect();
         for key in keys {
@@ -310,15 +323,17 @@ impl PushConsumer {
         }
     }
 
-    /// A broker asks: members have changed, or something that is not offered.
+    /// A broker asks: members have changed, an operator wants to know how it is, or something that is not offered.
     fn on_request(&mut self, conn: ConnId, frame: &Frame, cx: Out<'_, '_>) {
-        if frame.code == code::NOTIFY_CONSUMER_IDS_CHANGED {
-            let header = NotifyConsumerIdsChangedHeader::read(&frame.fields);
-            if header.is_ok_and(|header| *header.consumer_group == *self.config.group) {
-                self.rebalance_all(cx);
+        match frame.code {
+            code::NOTIFY_CONSUMER_IDS_CHANGED => {
+                let header = NotifyConsumerIdsChangedHeader::read(&frame.fields);
+                if header.is_ok_and(|header| *header.consumer_group == *self.config.group) {
+                    self.rebalance_all(cx);
+                }
             }
-        } else {
-            self.client.refuse(conn, frame, cx.out);
+            code::GET_CONSUMER_RUNNING_INFO => self.on_running_info(conn, frame, cx),
+            _ => self.client.refuse(conn, frame, cx.out),
         }
     }
 
@@ -327,6 +342,7 @@ impl PushConsumer {
         if self.life != Life::Running {
             return;
         }
+        self.sample(now);
         if now >= self.rebalance_at {
             self.rebalance_all(cx);
         }

@@ -66,6 +66,12 @@ pub(super) struct Owned {
     pub committed: Option<(i64, Instant)>,
     /// Whether flow control holds it back, so that it is told once.
     pub full: bool,
+    /// When this life of it began.
+    pub began: Instant,
+    /// When it was last pulled, or else began.
+    pub pulled_at: Instant,
+    /// When something of it was last consumed, or else it began.
+    pub consumed_at: Instant,
 }
 
 impl Owned {
@@ -81,6 +87,9 @@ impl Owned {
             suspended_until: now,
             committed: None,
             full: false,
+            began: now,
+            pulled_at: now,
+            consumed_at: now,
         }
     }
 

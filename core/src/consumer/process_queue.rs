@@ -124,6 +124,17 @@ impl ProcessQueue {
         self.unfinished.len()
     }
 
+    /// The first and the last offset of them; zeros when there are none.
+    pub(super) fn ends(&self) -> (i64, i64) {
+        let ends = self.unfinished.first_key_value().zip(self.unfinished.last_key_value());
+        ends.map_or((0, 0), |((first, _), (last, _))| (*first, *last))
+    }
+
+    /// How many are out, and the first and the last offset of those; nothing when none is.
+    pub(super) fn out(&self) -> Option<(usize, i64, i64)> {
+        Some((self.out.len(), *self.out.first()?, *self.out.last()?))
+    }
+
     /// Bytes of their bodies.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

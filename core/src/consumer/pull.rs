@@ -43,7 +43,7 @@ impl PushConsumer {
             owned.request = Request::Idle(now + RETRY);
             return;
         };
-        owned.request = Request::UnderWay;
+        (owned.request, owned.pulled_at) = (Request::UnderWay, now);
         let ask = Ask::Pull { key: key.clone(), generation: owned.generation, addr: addr.clone() };
         let frame = self.pull_frame(key, replica);
         self.client.call(&addr, frame, self.config.pull_timeout, ask, cx);
@@ -107,7 +107,10 @@ impl PushConsumer {
                 owned.replica = header.suggest_which_broker_id;
                 owned.messages.put(Vec::new(), header.next_begin_offset);
             }
-            (response::PULL_OFFSET_MOVED, Ok(header)) => self.correct(key, header.next_begin_offset, cx),
+            (response::PULL_OFFSET_MOVED, Ok(header)) => {
+                let is_reset = frame.remark.as_deref() == Some("OFFSET_RESET");
+                self.correct(key, header.next_begin_offset, is_reset, cx);
+            }
             (response::FLOW_CONTROL, _) => owned.request = Request::Idle(now + RETRY_BUSY),
             (code, _) => {
                 owned.request = Request::Idle(now + RETRY);
@@ -139,14 +142,20 @@ impl PushConsumer {
             messages.retain(|message| subscription.wants(message.tag()));
         }
         let owned = self.owned.get_mut(key).expect("the queue was just looked at");
+        if let Some(stats) = self.stats.get_mut(&key.topic) {
+            stats.pulled(cx.now.mono.since(owned.pulled_at), messages.len());
+        }
         owned.messages.put(messages, next);
     }
 
     /// The position is out of the broker's range, or an administrator has moved it: what was pulled is forgotten, and the
-    /// queue goes on where the broker says. Deliveries under way are of the life before; their outcome counts for nothing.
-    fn correct(&mut self, key: &Key, to: i64, cx: Out<'_, '_>) {
+    /// queue goes on where the broker says; when that is back and not what an administrator asked for, not past a message that is not
+    /// finished (Java loses it). Deliveries under way are of the life before; their outcome counts for nothing.
+    fn correct(&mut self, key: &Key, to: i64, is_reset: bool, cx: Out<'_, '_>) {
         sometimes!("offset corrected by the broker");
         let before = self.owned[key].clone();
+        let is_back = !is_reset && to < before.messages.next() && !crate::planted!("unfinished-forgotten");
+        let to = if is_back { to.min(before.messages.commit_offset()) } else { to };
         self.begin(key, before.stage, cx.now.mono);
         let owned = self.owned.get_mut(key).expect("the queue was just begun");
         owned.locked_at = before.locked_at;

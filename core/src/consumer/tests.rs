@@ -39,6 +39,8 @@ struct Broker {
     pull_code: Option<i32>,
     /// The next pull of this queue is answered 21 with this offset.
     reset: Option<(i32, i64)>,
+    /// That is no reset, but the broker's own correction.
+    lost_its_tail: bool,
 }
 
 impl Broker {
@@ -54,6 +56,7 @@ impl Broker {
             held: Vec::new(),
             pull_code: None,
             reset: None,
+            lost_its_tail: false,
         }))
     }
 
@@ -138,7 +141,9 @@ impl Broker {
         }
         if let Some((_, to)) = self.reset.filter(|(queue, _)| *queue == header.queue_id) {
             self.reset = None;
-            return Answer::Reply(found(response::PULL_OFFSET_MOVED, to));
+            let mut moved = found(response::PULL_OFFSET_MOVED, to);
+            moved.remark = (!self.lost_its_tail).then(|| "OFFSET_RESET".to_owned());
+            return Answer::Reply(moved);
         }
         if header.queue_offset > max || header.queue_offset < self.min {
             let to = if header.queue_offset > max { max } else { self.min };

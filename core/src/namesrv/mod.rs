@@ -86,6 +86,9 @@ pub enum NameServerEvent {
         /// The topic; empty when it is every topic of a broker.
         topic: String,
     },
+    /// A request changed these settings, by Java's names. The answer leaves behind this event: the owner has a chance to keep
+    /// them before (Java `Configuration.persist`).
+    ConfigChanged(Vec<(String, String)>),
     /// Something the operator should read.
     Notice(String),
 }
@@ -314,7 +317,7 @@ impl NameServer {
             | request::GET_UNIT_TOPIC_LIST
             | request::GET_HAS_UNIT_SUB_TOPIC_LIST
             | request::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.on_topic_list(frame),
-            request::UPDATE_NAMESRV_CONFIG => self.on_update_config(frame),
+            request::UPDATE_NAMESRV_CONFIG => self.on_update_config(frame, cx),
             request::GET_NAMESRV_CONFIG => {
                 Ok(Some(Frame::response(frame, response::SUCCESS).with_body(self.config.to_properties())))
             }
@@ -364,7 +367,7 @@ impl NameServer {
     }
 
     /// Properties as lines `name=value`; those that are unknown are ignored, as in Java.
-    fn on_update_config(&mut self, frame: &Frame) -> Handled {
+    fn on_update_config(&mut self, frame: &Frame, cx: &mut Cx<'_, NameServerEvent>) -> Handled {
         let broken = |why: String| Fault(response::SYSTEM_ERROR, why);
         let text = std::str::from_utf8(&frame.body).map_err(|error| broken(error.to_string()))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
@@ -373,11 +376,16 @@ impl NameServer {
         if pairs.iter().map(name_of).any(|name| self.config.config_black_list.contains(&name)) {
             return Err(Fault(response::NO_PERMISSION, "Can not update config in black list.".into()));
         }
-        let mut config = self.config.clone();
-        for (name, value) in pairs {
-            config.set(name.trim(), value).map_err(|why| broken(format!("{}: {why}", name.trim())))?;
+        let (mut config, mut changes) = (self.config.clone(), Vec::new());
+        for (name, value) in pairs.into_iter().map(|(name, value)| (name.trim(), value.trim())) {
+            if config.set(name, value).map_err(|why| broken(format!("{name}: {why}")))? {
+                changes.push((name.to_owned(), value.to_owned()));
+            }
         }
         self.config = config;
+        if !changes.is_empty() {
+            cx.out.event(NameServerEvent::ConfigChanged(changes));
+        }
         Ok(Some(Frame::response(frame, response::SUCCESS)))
     }
 }

@@ -482,7 +482,11 @@ fn settings_are_told_and_changed() {
     let body = desk.ask(1, named(request::GET_NAMESRV_CONFIG, &[])).body;
     assert!(std::str::from_utf8(&body).unwrap().contains("orderMessageEnable=false\n"));
     let update = |text: &'static str| named(request::UPDATE_NAMESRV_CONFIG, &[]).with_body(text.as_bytes());
-    assert_eq!(desk.ask(1, update("orderMessageEnable=true\nunknown=1\n")).code, 0);
+    let out = desk.step(Input::Frame { conn: ConnId(1), frame: update(" orderMessageEnable = true\nunknown=1\n") });
+    let changed = NameServerEvent::ConfigChanged(vec![("orderMessageEnable".into(), "true".into())]);
+    assert!(
+        matches!(&out[..], [Output::Event(event), Output::Send { frame, .. }] if *event == changed && frame.code == 0)
+    );
     assert!(desk.server.config.order_message);
     let refused = desk.ask(1, update("orderMessageEnable=false\nkvConfigPath=x\n"));
     assert_eq!((refused.code, desk.server.config.order_message), (16, true));

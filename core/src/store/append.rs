@@ -259,6 +259,18 @@ impl Store {
         }
     }
 
+    /// Topics that were removed, and the position up to which their records are not to be brought back. What this says must be on disk
+    /// (see [`Store::remember_removed`]) before a topic of such a name is stored to again.
+    pub fn removed_topics(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
+        self.removed.iter().map(|(topic, through)| (topic, *through))
+    }
+
+    /// What [`Store::removed_topics`] said in an earlier life; to be told before the start.
+    pub fn remember_removed(&mut self, topics: impl Iterator<Item = (Arc<str>, u64)>) {
+        assert!(self.phase == Phase::New, "the recovery goes by it");
+        self.removed = topics.collect();
+    }
+
     /// Forgets the queues of a topic (their files go; the log keeps the records until retention takes them).
     pub fn delete_topic(&mut self, topic: &str, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
         let slots = self.queues.slots_of(topic);

@@ -271,6 +271,8 @@ fn topic(from: &mut Reader<'_>) -> Option<(Arc<str>, Vec<QueueState>)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn snapshot() -> Snapshot {
@@ -302,6 +304,71 @@ mod tests {
             damaged[at] ^= 4;
             assert_eq!(Snapshot::from_bytes(&damaged), None, "byte {at}");
             assert_eq!(Snapshot::from_bytes(&bytes[..at]), None, "cut at {at}");
+        }
+    }
+
+    fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+        let kind = prop_oneof![Just(Kind::Written), Just(Kind::Durable), Just(Kind::Clean)];
+        let head = any::<(i64, i64, u64, u64, u32, u32)>().prop_map(|(begin_ms, end_ms, begin, end, used, count)| {
+            Head { begin_ms, end_ms, begin_physical: begin, end_physical: end, used_slots: used, count }
+        });
+        let index = proptest::option::of((any::<u64>(), head));
+        let state = (any::<u32>(), any::<[u64; 2]>(), proptest::option::of(0..NO_FILE)).prop_map(
+            |(id, [one, other], files_from)| QueueState { id, range: one.min(other)..one.max(other), files_from },
+        );
+        let name = || "\\PC{0,9}".prop_map(Arc::<str>::from);
+        let topics = proptest::collection::vec((name(), proptest::collection::vec(state, 0..4)), 0..4);
+        let removed = proptest::collection::vec((name(), any::<u64>()), 0..4);
+        (kind, any::<(u64, u64, u64, u64, i64)>(), "\\PC{0,9}", index, topics, removed).prop_map(
+            |(kind, (number, log_begin, through, durable, store_ms), boot, index, topics, removed)| Snapshot {
+                kind,
+                number,
+                boot,
+                log_begin,
+                through,
+                durable,
+                store_ms,
+                index,
+                topics,
+                removed,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_snapshot_goes_through_bytes(snapshot in any_snapshot()) {
+            let bytes = snapshot.to_bytes();
+            prop_assert_eq!(Snapshot::len_of(&bytes), Some(bytes.len() as u64));
+            prop_assert_eq!(Snapshot::from_bytes(&bytes), Some(snapshot));
+        }
+
+        /// The checksum is right, the counts lie: a count costs nothing before its entries are there.
+        #[test]
+        fn any_content_reads_or_does_not(snapshot in any_snapshot(), at: proptest::sample::Index, byte: u8, cut: proptest::sample::Index) {
+            let mut bytes = snapshot.to_bytes();
+            let at = 16 + at.index(bytes.len() - 16);
+            bytes[at] = byte;
+            bytes.truncate(16 + cut.index(bytes.len() - 15));
+            let len = bytes.len() as u64;
+            bytes[8..16].copy_from_slice(&len.to_be_bytes());
+            let crc = crc32fast::hash(&bytes[8..]);
+            bytes[4..8].copy_from_slice(&crc.to_be_bytes());
+            if let Some(read) = Snapshot::from_bytes(&bytes) {
+                prop_assert!(read.topics.len() <= bytes.len() && read.removed.len() <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_checkpoint_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = Snapshot::from_bytes(&bytes);
+            match Checkpoint::from_bytes(&bytes) {
+                Some(checkpoint) => {
+                    prop_assert_eq!(&checkpoint.to_bytes()[..], &bytes[..48]);
+                    prop_assert!(checkpoint.safe_ms() >= 0);
+                }
+                None => prop_assert!(bytes.len() < 48 || (bytes[0] | bytes[8]) & 0x80 != 0 || bytes[..16] == [0; 16]),
+            }
         }
     }
 

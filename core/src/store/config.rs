@@ -33,8 +33,10 @@ pub struct StoreConfig {
     pub queue_flush_ms: u64,
     /// Age at which a log file may go, `fileReservedTime`, hours.
     pub reserved_hours: u64,
-    /// Hours of the day (UTC unless the owner shifts them) at which old files go, `deleteWhen`.
+    /// Hours of the local day ([`StoreConfig::utc_offset_s`]) at which old files go, `deleteWhen`.
     pub delete_at_hours: Vec<u8>,
+    /// How far local time is ahead of UTC now, seconds. The owner keeps it true over the change to summer time and back.
+    pub utc_offset_s: i32,
     /// Disk use from which old files go whatever the hour, percent, `diskMaxUsedSpaceRatio`.
     pub disk_clean_percent: u8,
     /// Disk use from which files go whatever their age, percent.
@@ -61,6 +63,13 @@ pub struct StoreConfig {
     pub boot: String,
 }
 
+impl StoreConfig {
+    /// Milliseconds of the local day and those before it since 1970, for hours and midnights.
+    pub fn local_ms(&self, wall_ms: u64) -> u64 {
+        wall_ms.saturating_add_signed(i64::from(self.utc_offset_s) * 1000)
+    }
+}
+
 impl Default for StoreConfig {
     fn default() -> Self {
         StoreConfig {
@@ -74,6 +83,7 @@ impl Default for StoreConfig {
             queue_flush_ms: 1000,
             reserved_hours: 72,
             delete_at_hours: vec![4],
+            utc_offset_s: 0,
             disk_clean_percent: 75,
             disk_force_percent: 85,
             disk_refuse_percent: 90,

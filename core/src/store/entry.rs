@@ -155,7 +155,31 @@ pub fn java_hash(before: i32, text: &[u8]) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Every twenty bytes are an entry, and no other twenty are the same one.
+        #[test]
+        fn entries_and_their_bytes_are_one_to_one(bytes: [[u8; 10]; 2]) {
+            let bytes = bytes.concat();
+            let entry = Entry::from_bytes(&bytes);
+            prop_assert_eq!(&entry.to_bytes()[..], &bytes[..]);
+            prop_assert!(entry.end() >= entry.physical && !(entry.is_message() && entry.is_filler()));
+        }
+
+        #[test]
+        fn any_properties_have_labels(properties in proptest::collection::vec(prop_oneof![any::<u8>(), 1..3_u8, Just(b'T')], 0..80), sys_flag: i32, ms: u64) {
+            let mut properties = properties;
+            properties.extend_from_slice(b"\x02KEYS\x01a b\x02UNIQ_KEY\x01u\x02");
+            for topic in ["T", SCHEDULE_TOPIC] {
+                let labels = labels(&TopicSeed::of(topic), sys_flag, ms, &properties);
+                let expected = if record::is_rolled_back(sys_flag) { 0 } else { 3 };
+                prop_assert_eq!(labels.keys.len(), expected, "the last pairs win");
+            }
+        }
+    }
 
     #[test]
     fn hashes_are_those_of_java() {

@@ -127,6 +127,8 @@ pub enum FrameError {
 
 /// The release that our own frames name: V5_5_0.
 pub const OUR_VERSION: i32 = 513;
+/// Its name (Java `MQVersion.getVersionDesc`).
+pub const OUR_VERSION_NAME: &str = "V5_5_0";
 
 impl Frame {
     /// A request of ours; the opaque number is set by whoever sends it.

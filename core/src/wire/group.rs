@@ -216,6 +216,7 @@ headers! {
     GetConsumeStatsHeader {
         "consumerGroup" => consumer_group: String,
         "topic" => topic: Option<String>,
+        /// Only these, with `;` between; wins over the topic.
         "topicList" => topic_list: Option<String>,
     }
     /// GET_BROKER_CONSUME_STATS.

@@ -108,7 +108,26 @@ macro_rules! headers {
                 $( Field::put(&self.$field, $wire, fields); )*
             }
         }
-    )* };
+
+        #[cfg(test)]
+        impl $crate::wire::random::Random for $name {
+            fn random(rng: &mut $crate::node::Rng) -> Self {
+                $name { $( $field: $crate::wire::random::Random::random(rng), )* }
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::wire::random::AnyHeader for $name {
+            const NAMES: &'static [&'static str] = &[$( $wire, )*];
+        }
+    )*
+
+        #[cfg(test)]
+        #[test]
+        fn headers_survive_the_wire() {
+            $( $crate::wire::random::check_header::<$name>(); )*
+        }
+    };
 }
 
 /// Declares an enum of Java: written by name; read by name or ordinal.

@@ -205,7 +205,11 @@ headers! {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::random::Random;
     use super::*;
+    use crate::node::Rng;
 
     #[test]
     fn both_spellings_say_the_same() {
@@ -228,6 +232,40 @@ mod tests {
         assert_eq!(SendMessageHeader::read_v1(&v1).as_ref(), Ok(&header));
         assert_eq!(SendMessageHeader::read_v2(&v2).as_ref(), Ok(&header));
         assert_eq!(SendMessageHeader::read_v2(&v1), Err(FieldError::Missing("b")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_send_header_survives_both_spellings(seed: u64) {
+            let rng = &mut Rng::from_seed(seed);
+            let texts: [String; 5] = std::array::from_fn(|_| String::random(rng));
+            let header = SendMessageHeader {
+                producer_group: &texts[0],
+                topic: &texts[1],
+                default_topic: &texts[2],
+                default_topic_queue_nums: Random::random(rng),
+                queue_id: Random::random(rng),
+                sys_flag: Random::random(rng),
+                born_timestamp: Random::random(rng),
+                flag: Random::random(rng),
+                properties: &texts[3],
+                reconsume_times: Random::random(rng),
+                unit_mode: Random::random(rng),
+                max_reconsume_times: Random::random(rng),
+                batch: Random::random(rng),
+                broker_name: bool::random(rng).then_some(&texts[4]),
+            };
+            let (mut v1, mut v2) = (Fields::default(), Fields::default());
+            header.write_v1(&mut v1);
+            header.write_v2(&mut v2);
+            prop_assert_eq!(SendMessageHeader::read_v1(&v1), Ok(header.clone()));
+            prop_assert_eq!(SendMessageHeader::read_v2(&v2), Ok(header.clone()));
+            let mut any = Fields::default();
+            for letter in LETTERS.iter().filter(|_| seed % 5 > 0) {
+                any.push_str(letter, if bool::random(rng) { "17" } else { &texts[0] });
+            }
+            let _ = SendMessageHeader::read_v2(&any);
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub struct CreateTopicListBody {
 pub struct TopicStatsTable {
     /// By queue.
     pub offset_table: BTreeMap<MessageQueue, TopicOffset>,
-    /// Messages a second.
+    /// Messages a second that were put, over the last minute.
     pub topic_put_tps: f64,
 }
 

@@ -77,7 +77,14 @@ pub struct Standalone {
 #[command(after_long_help = "\x1b[1mExamples:\x1b[0m
   seedmq namesrv
   seedmq namesrv -p 9877
-  seedmq namesrv -c namesrv.conf")]
+  seedmq namesrv -c namesrv.conf
+  seedmq namesrv --address-port 8080
+
+What mqadmin updateNamesrvConfig changes is written into the file given with -c; without one it holds until the end.
+
+With a port for it (--address-port, or addressServerPort in the file) it also answers GET /rocketmq/nsaddr with the list of
+name servers: addressServerList=host:port;host:port in the file, or itself. Java clients that are told
+-Drocketmq.namesrv.domain=HOST, and brokers with fetchNamesrvAddrByAddressServer=true, ask there; port 8080 unless HOST names one.")]
 pub struct Namesrv {
     /// Configuration file (Java properties, `namesrv.conf`).
     #[arg(short, long = "config", value_name = "FILE")]
@@ -88,6 +95,9 @@ pub struct Namesrv {
     /// Address to listen on; wins over the file.
     #[arg(long, value_name = "IP")]
     pub listen: Option<IpAddr>,
+    /// Also tell the addresses of name servers over HTTP, on this port; wins over the file.
+    #[arg(long, value_name = "PORT")]
+    pub address_port: Option<u16>,
 }
 
 /// `seedmq broker`.
@@ -97,8 +107,8 @@ pub struct Namesrv {
   seedmq broker -c /etc/rocketmq/broker.conf -n '10.0.0.1:9876;10.0.0.2:9876'
 
 The name servers are, in this order: -n, namesrvAddr in the file, -D rocketmq.namesrv.addr, $NAMESRV_ADDR, and, with
-fetchNamesrvAddrByAddressServer=true in the file, the answer of http://<rmqAddressServerDomain>:8080/rocketmq/nsaddr, asked
-again every two minutes.")]
+fetchNamesrvAddrByAddressServer=true in the file or -D rocketmq.namesrv.domain, the answer of
+http://<rmqAddressServerDomain>:8080/rocketmq/nsaddr, asked again every two minutes.")]
 pub struct BrokerArgs {
     /// Configuration file (Java properties, `broker.conf`).
     #[arg(short, long = "config", value_name = "FILE")]
@@ -130,7 +140,11 @@ pub struct NameServerArgs {
   seedmq produce --topic Hello \"my first message\"
   seedmq produce --topic Orders --tag created --key order-7 '{\"id\":7}'
   cat lines.txt | seedmq produce --topic Lines           one message a line
-  seedmq produce --topic Load --count 1000000 --size 1024")]
+  seedmq produce --topic Load --count 1000000 --size 1024
+
+The name servers are, in this order: -n, -D rocketmq.namesrv.addr, $NAMESRV_ADDR, and the answer of
+http://<domain>:8080/rocketmq/nsaddr with -D rocketmq.namesrv.domain=<domain> (or <domain>:<port>), asked again every two
+minutes. Without any of them 127.0.0.1:9876.")]
 pub struct Produce {
     /// Topic; made when it is not there and the broker allows it.
     #[arg(short, long)]
@@ -164,7 +178,11 @@ pub struct Produce {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\x1b[1mExamples:\x1b[0m
   seedmq consume --topic Hello --group me                 go on where the group left off; Ctrl-C ends
-  seedmq consume --topic Orders --group audit --tags 'created||paid' --count 10")]
+  seedmq consume --topic Orders --group audit --tags 'created||paid' --count 10
+
+The name servers are, in this order: -n, -D rocketmq.namesrv.addr, $NAMESRV_ADDR, and the answer of
+http://<domain>:8080/rocketmq/nsaddr with -D rocketmq.namesrv.domain=<domain> (or <domain>:<port>), asked again every two
+minutes. Without any of them 127.0.0.1:9876.")]
 pub struct Consume {
     /// Topic.
     #[arg(short, long)]

@@ -14,7 +14,7 @@ use super::{Failure, client_name_servers};
 pub async fn run(args: Consume) -> Result<(), Failure> {
     let mut signals = Signals::take();
     let builder = PushConsumer::builder(&*args.group)
-        .name_servers(client_name_servers(&args.name_servers).await?)
+        .find_name_servers(client_name_servers(&args.name_servers).await?)
         .subscribe(&*args.topic, &*args.tags)
         .delivery_messages(32);
     let builder = match args.from {

@@ -14,10 +14,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use seedmq::config::AddressServer;
-use seedmq::config::ConfigError;
-use seedmq::config::broker::{ADDRESS_DOMAIN, ADDRESS_SUBGROUP};
 use seedmq::config::name_servers::{ENV, NameServers, PROPERTY, Said};
+use seedmq::config::{AddressServer, ConfigError, SUBGROUP};
 use seedmq::roles::StartError;
 
 use args::{Cli, Command, NameServerArgs};
@@ -129,8 +127,8 @@ fn allow_many_files() {
 fn name_servers(args: &NameServerArgs, file: Option<&str>, file_endpoint: Option<AddressServer>) -> NameServers {
     let environment = std::env::var(ENV).ok();
     let defined = args.defined("rocketmq.namesrv.domain").map(|domain| AddressServer {
-        domain: domain.to_owned(),
-        subgroup: args.defined("rocketmq.namesrv.domain.subgroup").unwrap_or(ADDRESS_SUBGROUP).to_owned(),
+        subgroup: args.defined("rocketmq.namesrv.domain.subgroup").unwrap_or(SUBGROUP).to_owned(),
+        ..AddressServer::new(domain)
     });
     let said = Said {
         flag: args.namesrv.as_deref(),
@@ -142,14 +140,18 @@ fn name_servers(args: &NameServerArgs, file: Option<&str>, file_endpoint: Option
     said.choose()
 }
 
-/// The name servers of a client: with nothing said, those of this machine.
-async fn client_name_servers(args: &NameServerArgs) -> Result<String, Failure> {
+/// The name servers of a client: with nothing said, those of this machine. An endpoint has answered once when this returns.
+async fn client_name_servers(args: &NameServerArgs) -> Result<NameServers, Failure> {
     match name_servers(args, None, None) {
-        NameServers::Known(addrs) => Ok(addrs.join(";")),
-        NameServers::Unknown => Ok("127.0.0.1:9876".to_owned()),
+        NameServers::Unknown => Ok(NameServers::Known(vec!["127.0.0.1:9876".into()])),
         NameServers::Ask(server) => match server.fetch().await {
-            Ok(addrs) => Ok(addrs.join(";")),
-            Err(error) => Err(Failure::Failed(format!("{}: {error} (default domain {ADDRESS_DOMAIN})", server.url()))),
+            Ok(_) => Ok(NameServers::Ask(server)),
+            Err(error) => {
+                let (url, domain) = (server.url(), &server.domain);
+                let cure = "is it running there? -D rocketmq.namesrv.domain says where to ask, -n goes without it";
+                Err(Failure::Failed(format!("rocketmq.namesrv.domain={domain}: {url}: {error}: {cure}")))
+            }
         },
+        known => Ok(known),
     }
 }

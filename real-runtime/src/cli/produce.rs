@@ -14,7 +14,7 @@ use super::args::Produce;
 use super::{Failure, client_name_servers};
 
 pub async fn run(args: Produce) -> Result<(), Failure> {
-    let builder = Producer::builder(&*args.group).name_servers(client_name_servers(&args.name_servers).await?);
+    let builder = Producer::builder(&*args.group).find_name_servers(client_name_servers(&args.name_servers).await?);
     let producer = Rc::new(builder.start().map_err(|error| Failure::Usage(error.to_string()))?);
     let began = Instant::now();
     let bulk = args.size.is_some() || args.count > 1;

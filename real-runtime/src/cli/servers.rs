@@ -32,6 +32,7 @@ pub async fn namesrv(args: Namesrv) -> Result<(), Failure> {
         settings.use_port(port);
     }
     settings.bind = args.listen.unwrap_or(settings.bind);
+    settings.address_port = args.address_port.or(settings.address_port);
     let namesrv = boot(start_namesrv(settings).await?, &mut signals).await?;
     let running = Running { namesrv, broker: None };
     running.print_namesrv();

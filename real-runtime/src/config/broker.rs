@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use seedmq_core::broker::{BrokerConfig, PROPERTIES, PropertyError};
 
 use super::properties::Property;
-use super::{AddressServer, ConfigError, Verdict, java, read_properties, set, set_path};
+use super::{AddressServer, ConfigError, SUBGROUP, Verdict, java, read_properties, set, set_path};
 use crate::real::disk::StorePaths;
 
 /// Settings of a broker process.
@@ -29,8 +29,6 @@ pub struct BrokerSettings {
 
 /// Java's default of `rmqAddressServerDomain` and `rocketmq.namesrv.domain`.
 pub const ADDRESS_DOMAIN: &str = "jmenv.tbsite.net";
-/// Java's default of `rmqAddressServerSubGroup` and `rocketmq.namesrv.domain.subgroup`.
-pub const ADDRESS_SUBGROUP: &str = "nsaddr";
 
 impl BrokerSettings {
     /// Java's defaults, with the store below `root`.
@@ -49,7 +47,8 @@ impl BrokerSettings {
         let mut endpoint = Endpoint::default();
         let warnings = read_properties(path, |entry| self.take(entry, &mut endpoint))?;
         if endpoint.wanted {
-            self.address_server = Some(AddressServer { domain: endpoint.domain, subgroup: endpoint.subgroup });
+            let Endpoint { domain, subgroup, .. } = endpoint;
+            self.address_server = Some(AddressServer { subgroup, ..AddressServer::new(domain) });
         }
         Ok(warnings)
     }
@@ -89,7 +88,7 @@ struct Endpoint {
 
 impl Default for Endpoint {
     fn default() -> Self {
-        Endpoint { domain: ADDRESS_DOMAIN.into(), subgroup: ADDRESS_SUBGROUP.into(), wanted: false }
+        Endpoint { domain: ADDRESS_DOMAIN.into(), subgroup: SUBGROUP.into(), wanted: false }
     }
 }
 

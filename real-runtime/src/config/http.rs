@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 
 use super::name_servers::split_addrs;
 
+/// Java's default of `rmqAddressServerSubGroup` and `rocketmq.namesrv.domain.subgroup`.
+pub const SUBGROUP: &str = "nsaddr";
 /// How often the endpoint is asked (Java `updateNameServerAddr`, 120 s).
 pub const REFRESH: Duration = Duration::from_secs(120);
 /// How long a question may take (Java `TopAddressing.fetchNSAddr`, 3 s).
@@ -25,9 +27,16 @@ pub struct AddressServer {
     pub domain: String,
     /// Last part of the path: Java `rmqAddressServerSubGroup`, `rocketmq.namesrv.domain.subgroup`.
     pub subgroup: String,
+    /// How often it is asked; as long as it has not answered, twelve times as often.
+    pub refresh: Duration,
 }
 
 impl AddressServer {
+    /// The one at `host` or `host:port`, with Java's path and period ([`REFRESH`]).
+    pub fn new(domain: impl Into<String>) -> AddressServer {
+        AddressServer { domain: domain.into(), subgroup: SUBGROUP.into(), refresh: REFRESH }
+    }
+
     fn host_port(&self) -> String {
         if self.domain.contains(':') { self.domain.clone() } else { format!("{}:8080", self.domain) }
     }
@@ -70,8 +79,12 @@ fn body_of(answer: &str) -> io::Result<&str> {
     }
 }
 
-/// Asks every [`REFRESH`] and reports each list that differs from the one before, beginning with `known`. Never ends.
+/// Asks every [`AddressServer::refresh`] and reports each list that differs from the one before, beginning with `known`: the
+/// first question comes after a pause if `known` names any, else at once. Never ends.
 pub async fn follow(server: AddressServer, mut known: Vec<Addr>, mut changed: impl AsyncFnMut(Vec<Addr>)) {
+    if !known.is_empty() {
+        tokio::time::sleep(server.refresh).await;
+    }
     loop {
         match server.fetch().await {
             Ok(addrs) if addrs != known => {
@@ -83,6 +96,6 @@ pub async fn follow(server: AddressServer, mut known: Vec<Addr>, mut changed: im
             Err(error) => tracing::warn!(url = server.url(), %error, "name servers could not be fetched"),
         }
         // As long as nothing is known, sooner (Java `fetchNamesrvAddrInterval`, 10 s).
-        tokio::time::sleep(if known.is_empty() { REFRESH / 12 } else { REFRESH }).await;
+        tokio::time::sleep(if known.is_empty() { server.refresh / 12 } else { server.refresh }).await;
     }
 }

@@ -10,9 +10,10 @@ pub mod name_servers;
 pub mod namesrv;
 pub mod properties;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-pub use http::{AddressServer, follow};
+pub use http::{AddressServer, REFRESH, SUBGROUP, follow};
 
 use properties::Property;
 
@@ -58,6 +59,21 @@ pub fn read_properties(path: &Path, mut take: impl FnMut(&Property) -> Verdict) 
         }
     }
     Ok(warnings)
+}
+
+/// Writes changed settings into the file that they came from. The file is replaced as a whole and durably, or stays as it is.
+pub fn write_properties(path: &Path, changes: &[(String, String)]) -> std::io::Result<()> {
+    // A link is followed: what it points to is replaced.
+    let path = std::fs::canonicalize(path)?;
+    let text = properties::text_of(&std::fs::read(&path)?);
+    let text = properties::change(&text, changes).map_err(std::io::Error::other)?;
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(std::fs::metadata(&path)?.permissions())?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    std::fs::File::open(dir)?.sync_all()
 }
 
 fn no_such(entry: &Property, meant: Option<&str>) -> String {

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_first_way_that_says_something_wins() {
-        let endpoint = AddressServer { domain: "jmenv".into(), subgroup: "nsaddr".into() };
+        let endpoint = AddressServer::new("jmenv");
         let all = Said {
             flag: Some("a:1"),
             file: Some("b:1;b:2"),

@@ -31,6 +31,49 @@ pub fn parse(text: &str) -> Result<Vec<Property>, BrokenEscape> {
         .collect()
 }
 
+/// The text of a file with these entries changed: in the place of the first one of a key, or else at the end. Later ones of the
+/// key go; comments and everything else stay.
+pub fn change(text: &str, changes: &[(String, String)]) -> Result<String, BrokenEscape> {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut lines: Vec<Option<String>> = text.lines().map(|line| Some(line.to_owned())).collect();
+    let entries = parse(&text)?;
+    for (key, value) in changes {
+        let new = format!("{}={}", escape(key, true), escape(value, false));
+        let mut new = Some(new);
+        for Property { line, .. } in entries.iter().filter(|entry| entry.key == *key) {
+            let mut at = line - 1;
+            while lines.get(at).and_then(Option::as_ref).is_some_and(|line| continues(line)) {
+                lines[at] = None;
+                at += 1;
+            }
+            if at < lines.len() {
+                lines[at] = None;
+            }
+            lines[line - 1] = new.take();
+        }
+        lines.extend(new.map(Some));
+    }
+    Ok(lines.into_iter().flatten().map(|line| line + "\n").collect())
+}
+
+/// What [`parse`] reads as this text; blanks in front of a value are escaped, those of a key anywhere.
+fn escape(text: &str, is_key: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.chars().enumerate() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{c}' => out.push_str("\\f"),
+            '\\' => out.push_str("\\\\"),
+            ' ' if is_key || at == 0 => out.push_str("\\ "),
+            '=' | ':' | '#' | '!' if is_key => out.extend(['\\', c]),
+            plain => out.push(plain),
+        }
+    }
+    out
+}
+
 /// The text of a file: UTF-8, or Latin-1 as Java takes it.
 pub fn text_of(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
@@ -146,6 +189,29 @@ mod tests {
         check(r"a\=b\:c\ d=e", &[(1, "a=b:c d", "e")]);
         check(r"name=\u4f60\uD83D\uDE00", &[(1, "name", "你😀")]);
         assert_eq!(parse("a=1\nb=\\u12g4"), Err(BrokenEscape { line: 2 }));
+    }
+
+    #[track_caller]
+    fn check_change(text: &str, changes: &[(&str, &str)], expected: &str) {
+        let changes: Vec<_> = changes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let changed = change(text, &changes).expect("it reads");
+        assert_eq!(changed, expected, "{text:?} {changes:?}");
+        let entries = parse(&changed).expect("it still reads");
+        for (key, value) in &changes {
+            let found: Vec<_> = entries.iter().filter(|entry| entry.key == *key).map(|entry| &entry.value).collect();
+            assert_eq!(found, [value], "{key} in {changed:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_changed_in_their_place() {
+        check_change("# mine\na=1\n\nb = 2", &[("a", "3")], "# mine\na=3\n\nb = 2\n");
+        check_change("a=1\r\n# kept\r\na=2\r\n", &[("a", "3")], "a=3\n# kept\n");
+        check_change("a=1,\\\n  2,\\\n  3\nb=1\n", &[("a", "4"), ("c", "5")], "a=4\nb=1\nc=5\n");
+        check_change("a=1\\", &[("a", "2")], "a=2\n");
+        check_change("", &[("path", "C:\\store"), ("x", " y")], "path=C:\\\\store\nx=\\ y\n");
+        check_change("b=1", &[("#a b", "\t1\n2")], "b=1\n\\#a\\ b=\\t1\\n2\n");
+        assert_eq!(change("a=\\u12g4", &[]), Err(BrokenEscape { line: 1 }));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod disk;
 mod net;
+mod zone;
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use std::time::{Instant as StdInstant, SystemTime};
 use seedmq_core::node::{Instant, Now};
 
 pub use net::{TcpAcceptor, TcpNet};
+pub use zone::utc_offset_s;
 
 use crate::driver::{NoDisk, SlowDisk, World};
 

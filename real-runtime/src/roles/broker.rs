@@ -15,7 +15,7 @@ use crate::config::broker::BrokerSettings;
 use crate::config::{AddressServer, follow};
 use crate::driver::{Limits, Listener};
 use crate::real::disk::StoreDir;
-use crate::real::{RealWorld, TcpAcceptor};
+use crate::real::{RealWorld, TcpAcceptor, now, utc_offset_s};
 
 /// A running broker.
 pub type BrokerRole = Role<BrokerCommand>;
@@ -24,6 +24,8 @@ pub type BrokerRole = Role<BrokerCommand>;
 const MEMORY_PERCENT: u64 = 40;
 /// How long a name server may take before that is said.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How often the broker hears whether summer time has begun or ended.
+const ZONE_LOOK: Duration = Duration::from_secs(60);
 /// How far below the main port the fast port is (Java `MixAll.brokerVIPChannel`).
 const FAST_PORT_BELOW: u16 = 2;
 
@@ -40,6 +42,7 @@ pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, St
     config.store.memory_bytes = total_memory() / 100 * MEMORY_PERCENT;
     config.store.boot =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    config.store.utc_offset_s = utc_offset_s(now().wall_ms);
     config.check().map_err(StartError::Config)?;
     let limits = Limits {
         idle: Duration::from_secs(config.idle_close_secs),
@@ -51,18 +54,20 @@ pub async fn start_broker(mut settings: BrokerSettings) -> Result<BrokerRole, St
     let registered = Registered::default();
     let parts = Serve { world, disk: Box::new(fast), listeners, limits };
     let known = config.name_servers.clone();
+    let utc_offset_s = config.store.utc_offset_s;
     let taken = Rc::clone(&registered);
     let (handle, ended) = serve(Broker::new(settings.config), parts, move |event| match event {
         BrokerEvent::Registered { name_server } => _ = taken.borrow_mut().insert(name_server),
         event => on_event(event, &root, &mut boot, &mut progress),
     });
     tokio::task::spawn_local(tell_silent(known.clone(), registered, handle.clone()));
+    tokio::task::spawn_local(tell_zone(utc_offset_s, handle.clone()));
     if let Some(server) = settings.address_server
         && known.is_empty()
     {
         tokio::task::spawn_local(follow_name_servers(server, handle.clone()));
     }
-    Ok(Role { handle, local, ended, ready: Some(ready) })
+    Ok(Role { handle, local, addresses: None, ended, ready: Some(ready) })
 }
 
 async fn follow_name_servers(server: AddressServer, handle: crate::driver::Handle<BrokerCommand>) {
@@ -74,6 +79,23 @@ async fn follow_name_servers(server: AddressServer, handle: crate::driver::Handl
         biased;
         () = ended.ended() => {}
         () = follow(server, Vec::new(), tell) => {}
+    }
+}
+
+/// Tells the broker when the distance of local time from UTC changes.
+async fn tell_zone(mut known: i32, handle: crate::driver::Handle<BrokerCommand>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = handle.ended() => return,
+            () = tokio::time::sleep(ZONE_LOOK) => {}
+        }
+        let seconds = utc_offset_s(now().wall_ms);
+        if seconds != known {
+            known = seconds;
+            tracing::info!("local time is {seconds} s ahead of UTC from now on");
+            let _ = handle.command(BrokerCommand::UtcOffset(seconds)).await;
+        }
     }
 }
 

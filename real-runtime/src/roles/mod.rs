@@ -3,6 +3,7 @@
 //! Invariant: a role either starts as a whole (directory locked, ports bound, machine ready) or says why not and leaves
 //! nothing behind.
 
+mod addresses;
 mod broker;
 mod namesrv;
 
@@ -55,6 +56,8 @@ pub struct Role<C> {
     pub handle: Handle<C>,
     /// Where it listens.
     pub local: SocketAddr,
+    /// Where it tells the addresses of name servers over HTTP (`addressServerPort` of a name server), if it was asked to.
+    pub addresses: Option<SocketAddr>,
     ended: JoinHandle<()>,
     ready: Option<oneshot::Receiver<Result<(), String>>>,
 }

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::hosted::Hosted;
-use super::{ClientError, identity};
-use crate::config::name_servers::{ENV, NameServers, Said};
+use super::{ClientError, Told, identity};
+use crate::config::AddressServer;
+use crate::config::name_servers::NameServers;
 use crate::driver::Handle;
 
 /// Receives messages as a member of a group: the members share the queues, and the group remembers how far it got.
@@ -55,7 +56,7 @@ type Assigned = Arc<Mutex<BTreeMap<Arc<str>, Vec<Queue>>>>;
 #[derive(Clone, Debug)]
 pub struct PushConsumerBuilder {
     config: ConsumerConfig,
-    name_servers: Option<String>,
+    told: Told,
     subscriptions: Vec<(Arc<str>, String)>,
 }
 
@@ -63,7 +64,20 @@ impl PushConsumerBuilder {
     /// `host:port`, more than one with `;` between. Without it the environment variable `NAMESRV_ADDR` says it.
     #[must_use]
     pub fn name_servers(mut self, addrs: impl Into<String>) -> Self {
-        self.name_servers = Some(addrs.into());
+        self.told.addrs = Some(addrs.into());
+        self
+    }
+    /// When neither [`name_servers`](Self::name_servers) nor `NAMESRV_ADDR` says them: an HTTP endpoint that is asked for the
+    /// list at the start, and again and again while this client runs; changes are followed.
+    #[must_use]
+    pub fn address_server(mut self, server: AddressServer) -> Self {
+        self.told.endpoint = Some(server);
+        self
+    }
+    /// As one of [`NameServers::Known`] and [`NameServers::Ask`], already chosen.
+    #[must_use]
+    pub fn find_name_servers(mut self, found: NameServers) -> Self {
+        self.told.take(found);
         self
     }
     /// Reads a topic: `*` for all messages, or tags with `||` between them. All members of a group must subscribe alike.
@@ -99,16 +113,16 @@ impl PushConsumerBuilder {
 
     /// Joins the group.
     pub async fn start(self) -> Result<PushConsumer, ClientError> {
-        let environment = std::env::var(ENV).ok();
-        let said = Said { flag: self.name_servers.as_deref(), environment: environment.as_deref(), ..Said::default() };
-        let NameServers::Known(addrs) = said.choose() else { return Err(ClientError::NoNameServer) };
-        let config = ConsumerConfig { name_servers: addrs, identity: identity(), ..self.config };
+        let found = self.told.choose()?;
+        let config = ConsumerConfig { identity: identity(), ..self.config };
         let (deliver, deliveries) = mpsc::unbounded_channel();
         let (started, starting) = oneshot::channel();
         let assigned = Assigned::default();
         let mut hears = Hears { deliver, started: Some(started), assigned: Arc::clone(&assigned), handle: None };
         let (tell_handle, handle) = std::sync::mpsc::channel();
-        let machine = Hosted::start("seedmq-consumer", Machine::new(config), move |event| {
+        let build = move |name_servers| Machine::new(ConsumerConfig { name_servers, ..config });
+        let told = ConsumerCommand::NameServers;
+        let machine = Hosted::start("seedmq-consumer", found, build, told, move |event| {
             let handle = hears.handle.get_or_insert_with(|| handle.recv().expect("the handle is told")).clone();
             hears.hear(event, &handle);
         });
@@ -126,7 +140,7 @@ impl PushConsumer {
     /// A member of this group.
     pub fn builder(group: impl Into<Arc<str>>) -> PushConsumerBuilder {
         let config = ConsumerConfig { group: group.into(), ..ConsumerConfig::default() };
-        PushConsumerBuilder { config, name_servers: None, subscriptions: Vec::new() }
+        PushConsumerBuilder { config, told: Told::default(), subscriptions: Vec::new() }
     }
 
     /// The next delivery; `None` after [`PushConsumer::shutdown`]. At most [`ConsumerConfig::deliveries_max`] are handed out

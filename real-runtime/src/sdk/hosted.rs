@@ -2,8 +2,10 @@
 //!
 //! Invariant: the thread ends when the machine has stopped, and the machine is told to stop when its user lets go of it.
 
-use seedmq_core::node::Node;
+use seedmq_core::node::{Addr, Node};
 
+use crate::config::name_servers::NameServers;
+use crate::config::{AddressServer, follow};
 use crate::driver::{Ended, Handle, Limits, NoDisk, Setup, drive, mailbox};
 use crate::real::RealWorld;
 use crate::roles::random_seed;
@@ -15,11 +17,20 @@ pub(super) struct Hosted<C: Send + 'static> {
 }
 
 impl<C: Send + 'static> Hosted<C> {
-    pub(super) fn start<N, E>(name: &str, node: N, events: impl FnMut(E) + Send + 'static) -> Hosted<C>
+    /// Starts the machine that `build` makes of a list of name servers. Those of an endpoint are asked for first, so that
+    /// what is sent meanwhile waits for them; later changes reach the machine as `told` puts them.
+    pub(super) fn start<N, E>(
+        name: &str,
+        name_servers: NameServers,
+        build: impl FnOnce(Vec<Addr>) -> N + Send + 'static,
+        told: fn(Vec<Addr>) -> C,
+        events: impl FnMut(E) + Send + 'static,
+    ) -> Hosted<C>
     where
-        N: Node<Command = C, Event = E> + Send + 'static,
+        N: Node<Command = C, Event = E> + 'static,
     {
         let (mailbox, handle) = mailbox();
+        let teller = handle.clone();
         let body = move || {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = runtime.enable_all().build_local(tokio::runtime::LocalOptions::default());
@@ -32,7 +43,14 @@ impl<C: Send + 'static> Hosted<C> {
                 limits: Limits::default(),
             };
             let runtime = runtime.expect("the system gives us an event queue");
-            runtime.block_on(drive(node, RealWorld::without_disk(), mailbox, setup));
+            runtime.block_on(async move {
+                let addrs = match name_servers {
+                    NameServers::Known(addrs) => addrs,
+                    NameServers::Ask(server) => ask_and_follow(server, teller, told).await,
+                    NameServers::Unknown => Vec::new(),
+                };
+                drive(build(addrs), RealWorld::without_disk(), mailbox, setup).await;
+            });
         };
         std::thread::Builder::new().name(name.into()).spawn(body).expect("the system gives us a thread");
         Hosted { handle }
@@ -51,6 +69,23 @@ impl<C: Send + 'static> Hosted<C> {
     pub(super) fn handle(&self) -> &Handle<C> {
         &self.handle
     }
+}
+
+/// What an endpoint says now, nothing if it does not answer. From then on it is followed as long as this thread lives.
+async fn ask_and_follow<C: 'static>(server: AddressServer, handle: Handle<C>, told: fn(Vec<Addr>) -> C) -> Vec<Addr> {
+    let first = match server.fetch().await {
+        Ok(addrs) => addrs,
+        Err(error) => {
+            tracing::warn!(url = server.url(), %error, "name servers could not be fetched");
+            Vec::new()
+        }
+    };
+    let known = first.clone();
+    tokio::task::spawn_local(follow(server, known, async move |addrs| {
+        // A machine that has ended needs no name server.
+        let _ = handle.command(told(addrs)).await;
+    }));
+    first
 }
 
 impl<C: Send + 'static> Drop for Hosted<C> {

@@ -15,8 +15,9 @@ use seedmq_core::producer::{
 use tokio::sync::oneshot;
 
 use super::hosted::Hosted;
-use super::{ClientError, identity};
-use crate::config::name_servers::{ENV, NameServers, Said};
+use super::{ClientError, Told, identity};
+use crate::config::AddressServer;
+use crate::config::name_servers::NameServers;
 
 /// Sends messages. Cheap to share: all methods take `&self`.
 ///
@@ -65,14 +66,27 @@ struct WaitingState {
 #[derive(Clone, Debug)]
 pub struct ProducerBuilder {
     config: ProducerConfig,
-    name_servers: Option<String>,
+    told: Told,
 }
 
 impl ProducerBuilder {
     /// `host:port`, more than one with `;` between. Without it the environment variable `NAMESRV_ADDR` says it.
     #[must_use]
     pub fn name_servers(mut self, addrs: impl Into<String>) -> Self {
-        self.name_servers = Some(addrs.into());
+        self.told.addrs = Some(addrs.into());
+        self
+    }
+    /// When neither [`name_servers`](Self::name_servers) nor `NAMESRV_ADDR` says them: an HTTP endpoint that is asked for the
+    /// list at the start, and again and again while this client runs; changes are followed.
+    #[must_use]
+    pub fn address_server(mut self, server: AddressServer) -> Self {
+        self.told.endpoint = Some(server);
+        self
+    }
+    /// As one of [`NameServers::Known`] and [`NameServers::Ask`], already chosen.
+    #[must_use]
+    pub fn find_name_servers(mut self, found: NameServers) -> Self {
+        self.told.take(found);
         self
     }
     /// Time for a send with all its attempts; 3 s unless said otherwise.
@@ -96,15 +110,15 @@ impl ProducerBuilder {
 
     /// Starts it. Nothing is sent before the first message.
     pub fn start(self) -> Result<Producer, ClientError> {
-        let environment = std::env::var(ENV).ok();
-        let said = Said { flag: self.name_servers.as_deref(), environment: environment.as_deref(), ..Said::default() };
-        let NameServers::Known(addrs) = said.choose() else { return Err(ClientError::NoNameServer) };
+        let found = self.told.choose()?;
         seedmq_core::client::names::check_producer_group(&self.config.group)
             .map_err(|why| ClientError::Invalid(why.to_string()))?;
-        let config = ProducerConfig { name_servers: addrs, identity: identity(), ..self.config };
+        let config = ProducerConfig { identity: identity(), ..self.config };
         let waiting = Arc::new(Waiting::default());
         let hears = Arc::clone(&waiting);
-        let machine = Hosted::start("seedmq-producer", Machine::new(config), move |event| hears.hear(event));
+        let build = move |name_servers| Machine::new(ProducerConfig { name_servers, ..config });
+        let told = ProducerCommand::NameServers;
+        let machine = Hosted::start("seedmq-producer", found, build, told, move |event| hears.hear(event));
         Ok(Producer { machine, waiting, tickets: AtomicU64::new(0) })
     }
 }
@@ -114,7 +128,7 @@ impl Producer {
     pub fn builder(group: impl Into<Arc<str>>) -> ProducerBuilder {
         ProducerBuilder {
             config: ProducerConfig { group: group.into(), ..ProducerConfig::default() },
-            name_servers: None,
+            told: Told::default(),
         }
     }
 

@@ -16,6 +16,8 @@ struct Commit {
     client: Name,
     offset: u64,
     session: Session,
+    /// Another member owned the queue too: it may tell its own, lower position with a pull at any time after this.
+    shared: bool,
 }
 
 /// All commits.
@@ -30,10 +32,17 @@ impl Commits {
         self.at.remove(&place);
     }
 
+    /// A client owns a queue from now on. What another one has just committed may come after it asked where to begin.
+    pub fn owned(&mut self, place: Place, client: Name, at: At) {
+        let all = self.at.get_mut(&place).map_or(&mut [][..], Vec::as_mut_slice);
+        let just = all.iter_mut().rev().take_while(|commit| commit.at.1 + IN_FLIGHT_MS >= at.1);
+        just.filter(|commit| commit.client != client).for_each(|commit| commit.shared = true);
+    }
+
     /// A client told its position.
     pub fn committed(&mut self, facts: &Facts, found: &mut Found, (place, client): (Place, Name), offset: u64, at: At) {
         let session = facts.session(place.audience, client, place.queue);
-        let now = Commit { at, client, offset, session };
+        let now = Commit { at, client, offset, session, shared: facts.is_shared(place, client) };
         let all = self.at.entry(place).or_default();
         if let Some(before) = all.last().filter(|c| c.offset > offset).copied()
             && let Some(clause) = regressed(facts, place, &before, &now)
@@ -60,7 +69,7 @@ impl Commits {
         let anew = facts.faults.begun_anew(facts.queue(place.queue).1);
         let upto: Vec<&Commit> = all.iter().take_while(known).filter(|c| c.at.1 > anew).collect();
         let Some(last) = upto.iter().rposition(|c| {
-            c.client == client && c.offset > offset && c.at.1 >= after && c.at.1 <= since - IN_FLIGHT_MS
+            c.client == client && c.offset > offset && !c.shared && c.at.1 >= after && c.at.1 <= since - IN_FLIGHT_MS
         }) else {
             return false;
         };
@@ -89,12 +98,15 @@ fn disturbed(facts: &Facts, place: Place, client: Name, from: f64, to: f64) -> b
 /// The clause that a lower commit breaks, or none when it is licensed.
 fn regressed(facts: &Facts, place: Place, before: &Commit, now: &Commit) -> Option<&'static str> {
     let same = before.client == now.client && before.session == now.session;
+    if facts.was_reset(place, before.at) {
+        return None;
+    }
     let fresh = now.session.since.0 > 0 && now.session.since.1 > before.at.1 + IN_FLIGHT_MS;
     let disturbed = disturbed(facts, place, before.client, before.at.1 - IN_FLIGHT_MS, now.at.1)
         || disturbed(facts, place, now.client, before.at.1 - IN_FLIGHT_MS, now.at.1);
     match (same, fresh) {
         (true, _) if !disturbed => Some("same-owner"),
-        (false, true) if !disturbed => Some("new-owner"),
+        (false, true) if !disturbed && !before.shared => Some("new-owner"),
         _ => None,
     }
 }

@@ -50,7 +50,7 @@ impl Deliveries {
     }
 
     /// A message was handed out. Tells whether it was its first time for this audience.
-    pub fn delivered(&mut self, facts: &Facts, commits: &Commits, found: &mut Found, visit: &Visit) -> bool {
+    pub fn delivered(&mut self, facts: &mut Facts, commits: &Commits, found: &mut Found, visit: &Visit) -> bool {
         let Some(id) = visit.message else {
             never_sent(facts, found, visit);
             return false;
@@ -62,7 +62,11 @@ impl Deliveries {
         match seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
             Some(before) => {
                 if let Some(clause) = unlicensed(facts, commits, before, visit) {
-                    again(facts, found, clause, before, visit);
+                    if facts.was_reset(visit.place, before.visit.at) {
+                        facts.came_again(visit.place, before.visit.at, visit.at);
+                    } else {
+                        again(facts, found, clause, before, visit);
+                    }
                 }
                 (before.visit, before.outcome) = (visit.clone(), None);
             }
@@ -99,6 +103,9 @@ impl Deliveries {
             return;
         }
         let first = t.min(from);
+        if facts.faults.deleted(facts.name(topic), first, seen.1) {
+            return;
+        }
         if other == id || facts.faults.cuts(queue, 0.0, seen.1).any(|cut| cut.until.is_none_or(|up| up >= first)) {
             return;
         }
@@ -190,11 +197,10 @@ fn stored_twice(facts: &Facts, id: MessageId) -> bool {
         && facts.faults.during(message.invoked.1, message.ended.1).next().is_none()
 }
 
-/// The clause that a second delivery of one position breaks, or none when it is licensed.
+/// The clause that a second delivery of one position breaks, or none when it is licensed. A reset licences it too.
 fn unlicensed(facts: &Facts, commits: &Commits, before: &Seen, now: &Visit) -> Option<&'static str> {
     let (first, place) = (&before.visit, now.place);
-    let was_reset = facts.resets.get(&place).is_some_and(|reset| reset.1 >= first.at.1);
-    if before.outcome.is_some_and(unsure) || was_reset {
+    if before.outcome.is_some_and(unsure) {
         return None;
     }
     if first.client == now.client && first.session == now.session {

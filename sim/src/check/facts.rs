@@ -10,7 +10,7 @@ use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
 
 /// Faults that leave a server up and may still hide it, or keep it from taking messages, for a while.
-const TROUBLES: [&str; 13] = [
+const TROUBLES: [&str; 15] = [
     "pause",
     "partition",
     "heartbeat-loss",
@@ -24,6 +24,8 @@ const TROUBLES: [&str; 13] = [
     "read-error",
     "write-error",
     "disk-full",
+    "disk-stalled",
+    "drain",
 ];
 
 /// How often a producer looks at the routes, and some slack.
@@ -131,6 +133,24 @@ pub enum Noted {
     Nothing,
 }
 
+/// The administrator moved a group back. The broker does it when the request comes, and the owner of the queue learns of it with a later
+/// pull, which is first seen when a message comes again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reset {
+    /// Requests without an answer.
+    asked: u32,
+    /// It has not shown yet.
+    open: bool,
+    /// When a message came again because of it, or of the one before it.
+    taken: Option<At>,
+}
+
+impl Reset {
+    fn covers(&self, seen: At) -> bool {
+        self.taken.is_some_and(|taken| taken.0 > seen.0)
+    }
+}
+
 /// Everything known so far.
 #[derive(Debug)]
 pub struct Facts {
@@ -146,8 +166,7 @@ pub struct Facts {
     pub delivered: u64,
     /// Audiences of each topic, with the time at which each was first seen there.
     pub audiences: BTreeMap<Name, BTreeMap<Name, f64>>,
-    /// The last reset of a place.
-    pub resets: BTreeMap<Place, At>,
+    resets: BTreeMap<Place, Reset>,
     names: Vec<Arc<str>>,
     by_name: HashMap<Arc<str>, Name>,
     queues: Vec<(Name, Queue)>,
@@ -289,6 +308,13 @@ impl Facts {
         self.owned.get(&key).and_then(|queues| queues.get(&queue)).copied().unwrap_or_default()
     }
 
+    /// Whether another client owns a queue as well at the moment.
+    pub fn is_shared(&self, place: Place, client: Name) -> bool {
+        let topic = self.queue(place.queue).0;
+        let all = self.owned.range((place.audience, topic, 0)..=(place.audience, topic, Name::MAX));
+        all.into_iter().any(|((.., owner), queues)| *owner != client && queues.contains_key(&place.queue))
+    }
+
     /// Takes a line.
     pub fn note(&mut self, line: u64, record: &Record) -> Noted {
         let at = (line, record.t);
@@ -313,13 +339,13 @@ impl Facts {
                 let place = Place { audience: self.audience(group, client), queue: self.queue_id(topic, queue) };
                 Noted::Committed { place, client, offset: *offset }
             }
-            Op::Reset { group, topic, queue, .. } => {
+            Op::Reset { group, topic, queue, asked, .. } => {
                 let place = self.place(group, topic, queue);
-                self.resets.insert(place, at);
+                self.reset(place, *asked);
                 Noted::Nothing
             }
-            Op::Fault { kind, target, durable, damage } => {
-                self.faults.note(at.0, at.1, kind, target, durable.as_ref(), damage.as_ref());
+            Op::Fault { kind, target, of, durable, damage } => {
+                self.faults.note(at.0, at.1, kind, target, of.as_deref(), durable.as_ref(), damage.as_ref());
                 self.fault(kind, target)
             }
             Op::End { .. } => Noted::Nothing,
@@ -424,6 +450,28 @@ impl Facts {
             owned.entry(queue).or_insert(Session { since: at });
         }
         Noted::Nothing
+    }
+
+    fn reset(&mut self, place: Place, asked: bool) {
+        let reset = self.resets.entry(place).or_default();
+        match (asked, reset.asked) {
+            (true, _) => (reset.asked, reset.open) = (reset.asked + 1, true),
+            (false, 0) => reset.open = true,
+            (false, _) => reset.asked -= 1,
+        }
+    }
+
+    /// Whether what was seen of a place in a line may come again because the administrator moved the group.
+    pub fn was_reset(&self, place: Place, seen: At) -> bool {
+        self.resets.get(&place).is_some_and(|reset| reset.open || reset.covers(seen))
+    }
+
+    /// A message that had been seen came again: if the group was moved since, this is how it shows.
+    pub fn came_again(&mut self, place: Place, seen: At, at: At) {
+        let open = |reset: &&mut Reset| reset.open && !reset.covers(seen);
+        if let Some(reset) = self.resets.get_mut(&place).filter(open) {
+            (reset.open, reset.taken) = (false, Some(at));
+        }
     }
 
     fn fault(&mut self, kind: &str, target: &str) -> Noted {

@@ -7,6 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::history::Queue;
 
+/// Faults that let what is on its way come late.
+const SLOW: [&str; 4] = ["pause", "slow-cpu", "slow-link", "thin-link"];
+/// How long a request of an administrator may be under way.
+const ADMIN_MS: f64 = 3_000.0;
+
 /// One fault.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -55,7 +60,7 @@ impl Fault {
 
     /// Whether it is known to have left the message at a position in place.
     pub fn kept(&self, topic: &str, queue: &Queue, offset: u64) -> bool {
-        let marks = self.durable.as_ref().and_then(|durable| durable.get(topic));
+        let marks = self.durable.as_ref().filter(|_| !self.is_new_disk()).and_then(|durable| durable.get(topic));
         marks.and_then(|marks| marks.get(&queue.id.to_string())).is_some_and(|mark| offset < *mark)
     }
 
@@ -73,21 +78,23 @@ pub struct Faults {
 
 impl Faults {
     /// Takes a fault line.
+    #[allow(clippy::too_many_arguments, reason = "the fields of one line")]
     pub fn note(
         &mut self,
         line: u64,
         t: f64,
         kind: &str,
         target: &str,
+        of: Option<&str>,
         durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
         damage: Option<&BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
     ) {
         if matches!(kind, "heal" | "start") {
-            return self.heal(kind == "heal", target, t);
+            return self.heal(kind == "heal", of, target, t);
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
-        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot");
+        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot" | "topic-deleted");
         self.all.push(Fault {
             line,
             kind: kind.into(),
@@ -100,9 +107,11 @@ impl Faults {
         });
     }
 
-    /// `start` ends everything of its target; `heal` leaves a process down when something else of that target was to heal.
-    fn heal(&mut self, heal: bool, target: &str, t: f64) {
-        let open = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target);
+    /// `start` ends everything of its target; `heal` ends the kind that it names, and without a name leaves a process down when something
+    /// else of that target was to heal.
+    fn heal(&mut self, heal: bool, of: Option<&str>, target: &str, t: f64) {
+        let named = |f: &Fault| of.is_none_or(|kind| f.kind == kind);
+        let open = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target) && named(f);
         let only_up = heal && self.all.iter_mut().filter(open).any(|f| !f.is_down());
         self.all.iter_mut().filter(open).filter(|f| !(only_up && f.is_down())).for_each(|f| f.until = Some(t));
     }
@@ -121,7 +130,7 @@ impl Faults {
     /// Since when what was on its way to a client may have waited for it to read.
     pub fn delayed_since(&self, client: &str, queue: Option<&Queue>, t: f64) -> f64 {
         let late = |f: &&Fault| {
-            let slow = matches!(f.kind.as_str(), "pause" | "slow-cpu" | "slow-link" | "thin-link");
+            let slow = SLOW.contains(&f.kind.as_str());
             let concerns =
                 f.touches(client) || (f.kind != "pause" && queue.is_some_and(|queue| f.touches_queue(queue)));
             slow && concerns && f.during(t, t, super::IN_FLIGHT_MS)
@@ -156,6 +165,19 @@ impl Faults {
             let queues = f.damage.as_ref().and_then(|damage| damage.get(topic));
             queues.and_then(|queues| queues.get(&queue.id.to_string())).is_some_and(|hit| hit.contains(&offset))
         })
+    }
+
+    /// Whether a topic was deleted between two times: the queues of it may have begun anew.
+    pub fn deleted(&self, topic: &str, from: f64, to: f64) -> bool {
+        let is_it = |f: &&Fault| f.kind == "topic-deleted" && f.text == topic;
+        // A server that stands still does it when it goes on, long after the administrator gave up.
+        let late = |f: &Fault| SLOW.contains(&f.kind.as_str()) || f.kind == "partition";
+        let done_by = |asked: f64| {
+            let slow = self.all.iter().filter(|f| late(f) && f.during(asked, asked + ADMIN_MS, 0.0));
+            let ends = slow.map(|f| f.until.unwrap_or(f64::INFINITY) + super::IN_FLIGHT_MS);
+            ends.fold(asked + ADMIN_MS, f64::max)
+        };
+        self.all.iter().filter(is_it).any(|f| done_by(f.from) >= from && f.from <= to)
     }
 
     /// Whether the broker of a queue is down and never came back.

@@ -76,7 +76,17 @@ impl Checker {
             order.reset(place);
             commits.reset(place);
         }
-        match facts.note(line, record) {
+        let noted = facts.note(line, record);
+        if let Op::Assign { group, topic, queues } = &record.op {
+            let client = facts.intern(&record.client);
+            for queue in queues {
+                let place = facts.place(group, topic, queue);
+                if facts.session(place.audience, client, place.queue).since.0 == line {
+                    commits.owned(place, client, (line, record.t));
+                }
+            }
+        }
+        match noted {
             Noted::Acked(message) => {
                 deliveries.acked(facts, found, message);
                 order.acked(facts, found, message);

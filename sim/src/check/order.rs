@@ -66,7 +66,8 @@ impl Order {
         let line = if offset >= highest { message.ended.0 } else { all.last().map_or(message.ended.0, |a| a.line) };
         let (topic, place) = facts.queue(queue);
         if let Some(before) = before.filter(|b| b.highest > offset) {
-            if facts.faults.cuts(place, 0.0, message.ended.1).next().is_some() {
+            let was_deleted = facts.faults.deleted(facts.name(topic), 0.0, message.ended.1);
+            if was_deleted || facts.faults.cuts(place, 0.0, message.ended.1).next().is_some() {
                 all.clear();
                 all.push(Acked { t: message.ended.1, highest: offset, line: message.ended.0 });
                 return;

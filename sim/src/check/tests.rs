@@ -104,13 +104,13 @@ fn record(line: &str) -> Record {
                 let (queue, offset) = position(mark);
                 let queue = queue.expect("a queue").id.to_string();
                 let marks = BTreeMap::from([(queue, offset.expect("a mark"))]);
-                ["T", "K"].map(|topic| (topic.to_string(), marks.clone())).into()
+                BTreeMap::from(["T", "K"].map(|topic| (topic.to_string(), marks.clone())))
             });
-            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), durable, damage: None })
+            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), of: None, durable, damage: None })
         }
         "reset" => {
             let (queue, offset) = (Queue::parse(words[4]).expect("a queue"), words[5].parse().expect("an offset"));
-            ("admin", Op::Reset { group: words[2].into(), topic: words[3].into(), queue, offset })
+            ("admin", Op::Reset { group: words[2].into(), topic: words[3].into(), queue, offset, asked: false })
         }
         client => (client, op(client, &words[2..])),
     };
@@ -304,6 +304,33 @@ fn duplicate_after_a_commit() {
     green(&moved("6 c1 commit g T a:0 1\n", "2000 fault kill a\n"));
     green(&moved("6 c1 commit g T a:0 1\n 7 reset g T a:0 0\n", ""));
     broken("duplicate/committed", &moved("6 c1 commit g T a:0 1\n", "2000 fault kill b\n"));
+}
+
+/// A member that leaves commits last when another one owns its queue already, which may tell a lower position with a pull.
+#[test]
+fn a_commit_of_one_owner_of_two_proves_nothing() {
+    let then = |second: &str| {
+        format!(
+            "{ONE} {second} 1000 c1 commit g T a:0 1\n 2000 c1 has g T\n 2000 c2 has g T\n 2001 c3 has g T a:0\n
+             2002 c3 got 1 g T a:0@0 k1\n 2003 c3 done 1\n 2004 c3 commit g T a:0 0"
+        )
+    };
+    green(&then("500 c2 has g T a:0\n"));
+    green(&then("").replace("2000 c1 has", "1000 c2 has g T a:0\n 2000 c1 has"));
+    let found = found_in(header(), &then("500 c2 has g T a:1\n"));
+    assert_eq!(found, ["duplicate/committed", "offset-regression/new-owner"]);
+}
+
+/// A group that was moved back gets everything again, once.
+#[test]
+fn a_reset_licenses_what_comes_again_until_it_shows() {
+    let again = |t: u32, call: u32| format!("{t} c1 got {call} g T a:0@0 k1\n {} c1 done {call}\n", t + 1);
+    let late = format!(
+        "{ONE} 6 reset g T a:0 0\n 7 p1 send 2 T k2\n 8 p1 ok 2 a:0@1\n 9 c1 got 2 g T a:0@1 k2\n 9 c1 done 2\n"
+    );
+    green(&format!("{late}{} 22 c1 got 4 g T a:0@1 k2\n 23 c1 done 4", again(20, 3)));
+    broken("duplicate/same-owner", &format!("{late}{}{}", again(20, 3), again(30, 4)));
+    broken("duplicate/same-owner", &format!("{ONE} 6 reset g T a:1 0\n {}", again(7, 3)));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub struct Outputs<'a> {
 /// Everything that a campaign collects while it runs.
 pub struct Collector {
     campaign: Campaign,
-    /// How many tapes had planned a kind of fault, by scenario.
+    /// How many tapes had planned a kind of fault, or an action at a kind of event, by scenario.
     planned: BTreeMap<(String, String), u64>,
     unreached: BTreeSet<String>,
     runs: Option<Runs>,
@@ -104,7 +104,10 @@ impl Collector {
         campaign.unreached = self.unreached.iter().cloned().collect();
         for ((scenario, kind), planned) in &self.planned {
             let mut records = campaign.records.iter().filter(|r| r.scenario == *scenario);
-            if *planned >= PLANNED_ENOUGH && scenario != BUGS && !records.any(|r| r.faults.contains_key(kind)) {
+            if *planned >= PLANNED_ENOUGH
+                && scenario != BUGS
+                && !records.any(|r| r.faults.contains_key(kind) || r.fired.contains_key(kind))
+            {
                 campaign
                     .complaints
                     .push(format!("{scenario}: \"{kind}\" was planned in {planned} runs and never took effect"));

@@ -17,6 +17,7 @@ use seedmq_sim::tape::Tape;
 
 use super::pool::{Deadline, Runner, Where, spread};
 use super::run::write_tape;
+use super::source;
 use super::{Exit, HuntArgs, refuse, say};
 
 /// Seeds of each control beside `--all`.
@@ -57,19 +58,28 @@ pub fn hunt(args: &HuntArgs) -> Exit {
     if found && alarms == 0 && !runner.stopped() { Exit::Green } else { Exit::Broken }
 }
 
-/// Looks for one plant, seed by seed, through all of its scenarios.
+/// Looks for one plant: on its kept tapes, then seed by seed through all of its scenarios.
 fn one(runner: &Runner, plant: &Plant, deadline: Deadline, report: &Path) -> Result<Found, String> {
-    let scenarios: Result<Vec<Scenario>, _> = plant.scenarios.iter().map(|name| scenario::find(name)).collect();
+    let (kept, named): (Vec<&str>, Vec<&str>) = plant.scenarios.iter().partition(|name| name.starts_with("bugs/"));
+    let kept = kept.into_iter().map(|name| source::tape(name, &[])).collect::<Result<Vec<Tape>, _>>()?;
+    let scenarios = named.into_iter().map(scenario::find).collect::<Result<Vec<Scenario>, _>>();
     let scenarios = scenarios.map_err(|e| e.to_string())?;
     let begun = Instant::now();
     let mut found = Found { plant: plant.name.into(), expected: plant.oracles.to_vec(), ..Found::default() };
     let over = AtomicBool::new(false);
-    let with = [plant.name.to_string()];
-    let tasks = (0..u64::MAX).flat_map(|seed| scenarios.iter().map(move |s| (s, seed)));
+    let drawn = (0..u64::MAX).flat_map(|seed| scenarios.iter().map(move |s| generate(s, seed, &[])));
+    let tasks = kept.into_iter().chain(drawn);
     let go_on = || !over.load(Ordering::Relaxed) && !deadline.passed() && !runner.stopped();
-    let work = |(scenario, seed): (&Scenario, u64)| run(runner, generate(scenario, seed, &with));
+    let work = |without: Tape| {
+        let mut with = without.clone();
+        with.header.plants.push(plant.name.to_owned());
+        let (tape, record) = run(runner, with);
+        let infected = record.plants.contains_key(plant.name) && run(runner, without).1.hash != record.hash;
+        (tape, record, infected)
+    };
     let mut unwritten = None;
-    spread(runner.jobs, tasks, go_on, work, |(tape, record)| {
+    spread(runner.jobs, tasks, go_on, work, |(tape, record, infected)| {
+        found.infected += u64::from(infected);
         if found.detected_by.is_none() && note(&mut found, &record) {
             over.store(true, Ordering::Relaxed);
             match write_tape(report, &tape, &record.history) {
@@ -93,7 +103,6 @@ fn note(found: &mut Found, record: &RunRecord) -> bool {
     found.cpu_s += record.cpu_ms as f64 / 1_000.0;
     if let Some(trace) = record.plants.get(&found.plant) {
         found.reached += trace.reached;
-        found.infected += trace.infected;
     }
     let Some(violation) = record.violations.iter().find(|v| found.expected.contains(&v.oracle)) else {
         if record.verdict != Verdict::Green {

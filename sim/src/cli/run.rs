@@ -111,7 +111,7 @@ impl Plan {
         if let From::Kept(kept) = task.from {
             kept.label(&mut record);
         }
-        (record, tape.actions.iter().filter_map(|a| a.what.fault()).collect())
+        (record, tape.actions.iter().flat_map(|a| [a.what.fault(), a.when.event()]).flatten().collect())
     }
 
     /// Keeps what is needed to look at a red run later.

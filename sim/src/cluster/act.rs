@@ -1,31 +1,22 @@
 //! Carries out the actions of a tape.
 //!
-//! Invariant: a fault is counted when it took effect, not when it was asked for; whatever begins here also ends here, at its
-//! time or when the liveness phase begins.
+//! Invariant: a fault is counted when it took effect, not when it was asked for; whatever begins here also ends (see [`super::ends`]), at
+//! its time or when the liveness phase begins.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use madsim::runtime::Handle as Madsim;
-use seedmq_core::wire::Frame;
-use seedmq_core::wire::codes::{request, response};
-use seedmq_core::wire::topic::CreateTopicHeader;
-
-use super::admin::{AdminCommand, AdminEvent};
 use super::cast::Role;
+use super::lives::{die, restart, start, stop};
+use super::operate::topic_at;
 use super::scene::{Job, Scene};
-use crate::clients::ConsumerAgent;
 use crate::dice::{Dice, entity};
-use crate::history::{Op, Phase};
+use crate::history::Op;
 use crate::net::{Filter, FilterEffect};
 use crate::tape::{Action, What};
 use crate::world::{Death, HostId};
 
 const MS: u64 = 1_000_000;
-/// How long an operator takes to start a broker anew whose disk had failed, milliseconds.
-const OPERATOR_MS: u64 = 1_000;
-/// How long after a failed read a broker may refuse its store for it, milliseconds.
-const REACTION_MS: u64 = 5_000;
 
 /// Performs the action with this index.
 pub(super) fn act(scene: &Rc<Scene>, index: usize) {
@@ -45,8 +36,15 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             scene.seen(|seen| seen.rerouted_ns = Some(scene.now()));
             topic_at(scene, topic, *queues, &chosen_brokers(scene, brokers));
         }
-        What::Crash { client, down_ms } => die(scene, host(client), "crash", death(scene, action), *down_ms),
-        What::Kill { node, down_ms } => die(scene, host(node), "kill", death(scene, action), *down_ms),
+        What::ResetOffsets { group, topic, back_ms } => super::operate::reset_offsets(scene, group, topic, *back_ms),
+        What::DeleteTopic { topic } => super::operate::delete_topic(scene, topic),
+        What::Drain { node, for_ms } => {
+            super::operate::write_permission(scene, node, false);
+            scene.operated("drain", host(node), node);
+            begin(scene, index, *for_ms);
+        }
+        What::Crash { client, down_ms } => die(scene, host(client), "crash", death(scene, action, None), *down_ms),
+        What::Kill { node, silent, down_ms } => die(scene, host(node), "kill", death(scene, action, *silent), *down_ms),
         What::PowerLoss { node, down_ms } => die(scene, host(node), "power-loss", Death::PowerLost, *down_ms),
         What::Restart { node, down_ms } => restart(scene, host(node), *down_ms),
         What::ClockStep { node, by_ms } => {
@@ -88,7 +86,7 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             links(scene, a, b, true, |from, to| closed += scene.world.half_close(from, to));
             if closed > 0 {
                 scene.fault("half-close", host(&a[0]), &sides(a, b), None);
-                scene.heal("heal", host(&a[0]), &sides(a, b));
+                scene.heal("half-close", host(&a[0]), &sides(a, b));
             }
         }
         What::Reset { a, b } => {
@@ -96,7 +94,7 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             links(scene, a, b, true, |from, to| cut += scene.world.reset_between(from, to));
             if cut > 0 {
                 scene.fault("reset", host(&a[0]), &sides(a, b), None);
-                scene.heal("heal", host(&a[0]), &sides(a, b));
+                scene.heal("reset", host(&a[0]), &sides(a, b));
             }
         }
         What::SyncError { node, count, for_ms } => {
@@ -121,9 +119,16 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         }
         What::BitRot { node, file } => super::damage::rot(scene, action, host(node), *file),
         What::DiskReplaced { node, down_ms } => super::damage::replace(scene, host(node), *down_ms),
-        What::DiskFull { node, for_ms } => {
+        What::DiskStalled { node, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {
-                disk.fill(true);
+                disk.stall(scene.now() + for_ms * MS);
+                scene.fault("disk-stalled", host(node), node, None);
+                begin(scene, index, *for_ms);
+            }
+        }
+        What::DiskFull { node, left_bytes, for_ms } => {
+            if let Some(disk) = scene.disks.get(&host(node)) {
+                disk.fill(Some(*left_bytes));
                 scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().no_room)));
                 begin(scene, index, *for_ms);
             }
@@ -155,98 +160,15 @@ fn begin(scene: &Scene, index: usize, for_ms: u64) {
     scene.remind(scene.now() + for_ms * MS, Job::End(index));
 }
 
-/// Ends what an action began, once.
-pub(super) fn end(scene: &Rc<Scene>, index: usize) {
-    if !scene.seen(|seen| seen.open.remove(&index)) {
-        return;
-    }
-    let tape = Rc::clone(&scene.tape);
-    let action = &tape.actions[index];
-    let host = |name: &str| scene.cast.host(name);
-    match &action.what {
-        What::HeartbeatLoss { from, to, .. } | What::HeartbeatDelay { from, to, .. } => {
-            scene.world.remove_filter(action.id);
-            scene.heal("heal", host(from), &pair(from, to.as_deref()));
-        }
-        What::Pause { node, .. } => {
-            scene.world.resume(host(node));
-            scene.heal("heal", host(node), node);
-        }
-        What::Partition { a, b, oneway, .. } => {
-            links(scene, a, b, *oneway, |from, to| scene.world.mend_link(from, to));
-            scene.heal("heal", host(&a[0]), &sides(a, b));
-        }
-        What::SlowDisk { node, .. } => {
-            scene.disks[&host(node)].slow_down(0);
-            scene.heal("heal", host(node), node);
-        }
-        What::ClockDrift { node, .. } => {
-            scene.world.drift_clock(host(node), 0);
-            scene.heal("heal", host(node), node);
-        }
-        What::SlowCpu { node, .. } => {
-            scene.world.slow_cpu(host(node), 0);
-            scene.heal("heal", host(node), node);
-        }
-        What::SlowLink { a, b, extra_ms, .. } => {
-            let by_us = -i64::try_from(extra_ms * 1_000).expect("a delay is far below an age");
-            links(scene, a, b, false, |from, to| scene.world.slow_link(from, to, by_us));
-            scene.heal("heal", host(&a[0]), &sides(a, b));
-        }
-        What::ThinLink { a, b, bytes_per_s, .. } => {
-            links(scene, a, b, false, |from, to| scene.world.thicken_link(from, to, *bytes_per_s));
-            scene.heal("heal", host(&a[0]), &sides(a, b));
-        }
-        What::SyncError { node, .. } | What::WriteError { node, .. } => {
-            disk_errors(scene);
-            scene.disks[&host(node)].fail_syncs(0);
-            scene.disks[&host(node)].fail_writes(0);
-            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
-                scene.heal("heal", host(node), node);
-                die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
-            }
-        }
-        What::ReadError { node, .. } => {
-            disk_errors(scene);
-            scene.disks[&host(node)].cure();
-            scene.seen(|seen| seen.cured_ns.insert(host(node), scene.now()));
-            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
-                scene.heal("heal", host(node), node);
-            }
-            start_refused(scene, host(node));
-        }
-        What::DiskFull { node, .. } => {
-            disk_errors(scene);
-            scene.disks[&host(node)].fill(false);
-            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
-                scene.heal("heal", host(node), node);
-            }
-            let image = scene.disks[&host(node)].image();
-            if let Some(kept) = crate::whitebox::first_offsets(&image) {
-                scene.removal(host(node), node, kept);
-            }
-            start_refused(scene, host(node));
-        }
-        _ => unreachable!("only actions with a length are open"),
-    }
-}
-
-/// An operator starts a broker anew that could not open its store while the disk failed.
-pub(super) fn start_refused(scene: &Rc<Scene>, host: HostId) {
-    if scene.seen(|seen| seen.refused.remove(&host)) {
-        die(scene, host, "kill", Death::Killed, Some(OPERATOR_MS));
-    }
-}
-
-fn sides(a: &[String], b: &[String]) -> String {
+pub(super) fn sides(a: &[String], b: &[String]) -> String {
     format!("{} | {}", a.join(","), b.join(","))
 }
 
-fn pair(from: &str, to: Option<&str>) -> String {
+pub(super) fn pair(from: &str, to: Option<&str>) -> String {
     to.map_or_else(|| from.to_owned(), |to| format!("{from} {to}"))
 }
 
-fn links(scene: &Scene, a: &[String], b: &[String], oneway: bool, mut act: impl FnMut(HostId, HostId)) {
+pub(super) fn links(scene: &Scene, a: &[String], b: &[String], oneway: bool, mut act: impl FnMut(HostId, HostId)) {
     for from in a {
         for to in b {
             let (from, to) = (scene.cast.host(from), scene.cast.host(to));
@@ -258,10 +180,10 @@ fn links(scene: &Scene, a: &[String], b: &[String], oneway: bool, mut act: impl 
     }
 }
 
-/// A killed process is closed by its kernel, or its whole container vanishes: drawn per action.
-fn death(scene: &Scene, action: &Action) -> Death {
+/// A killed process is closed by its kernel, or its whole container vanishes: drawn per action where it does not say.
+fn death(scene: &Scene, action: &Action, silent: Option<bool>) -> Death {
     let mut dice = Dice::new(scene.tape.header.seed, entity("death", &[action.id]));
-    if dice.chance(350_000) { Death::Vanished } else { Death::Killed }
+    if silent.unwrap_or_else(|| dice.chance(350_000)) { Death::Vanished } else { Death::Killed }
 }
 
 /// Without an effect on requests, the next response is lost with its connection.
@@ -278,24 +200,6 @@ fn filter(
     let (from_host, to_host) = (scene.cast.host(from), to.map(|to| scene.cast.host(to)));
     let id = action.id;
     scene.world.add_filter(Filter { id, from: from_host, to: to_host, codes: codes.to_vec(), responses, effect, left });
-}
-
-/// Disks that refused something for the first time: their faults took effect.
-pub(super) fn disk_errors(scene: &Scene) {
-    let waiting = scene.seen(|seen| if seen.disk_errors.is_empty() { None } else { Some(seen.disk_errors.clone()) });
-    for (index, (host, before)) in waiting.into_iter().flatten() {
-        let counts = scene.disks[&host].counts();
-        let (kind, now) = match &scene.tape.actions[index].what {
-            What::SyncError { .. } => ("sync-error", counts.failed_syncs),
-            What::ReadError { .. } => ("read-error", counts.failed_reads),
-            What::WriteError { .. } => ("write-error", counts.failed_writes),
-            _ => ("disk-full", counts.no_room),
-        };
-        if now > before {
-            scene.seen(|seen| seen.disk_errors.remove(&index));
-            scene.fault(kind, host, scene.cast.name(host), None);
-        }
-    }
 }
 
 /// A filter hit a frame for the first time: its fault took effect.
@@ -338,189 +242,9 @@ pub(super) fn client_line(scene: &Scene, host: HostId, op: Op) {
     scene.seen(|seen| seen.picture.client(now, lane, line, || text.unwrap_or_default()));
 }
 
-/// Kills the process of a host as a test of the oracles', not as a fault of the tape.
-pub(super) fn vanish(scene: &Scene, host: HostId) {
-    let node = scene.seen(|seen| seen.nodes.get(&host).copied()).expect("a host that runs was started");
-    scene.world.die(host, Death::Vanished);
-    Madsim::current().kill(node);
-    scene.gone(host);
-}
-
-/// Starts a host again after a while.
-fn come_back(scene: &Scene, host: HostId, down_ms: u64) {
-    scene.seen(|seen| *seen.returns.entry(host).or_default() += 1);
-    scene.remind(scene.now() + down_ms * MS, Job::Start(host));
-}
-
-/// A host was to come back by now.
-pub(super) fn returns(scene: &Rc<Scene>, host: HostId) {
-    scene.seen(|seen| {
-        if let Some(said) = seen.returns.get_mut(&host) {
-            *said -= 1;
-        }
-        seen.returns.retain(|_, said| *said > 0);
-    });
-    start(scene, host);
-}
-
-/// Starts a host that is down.
-pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
-    if scene.world.is_up(host) {
-        return;
-    }
-    let node = scene.seen(|seen| seen.nodes.get(&host).copied());
-    let handle = Madsim::current();
-    let node = node.unwrap_or_else(|| {
-        let node = handle.create_node().name(scene.cast.name(host)).init(move || super::boot::live(host)).build().id();
-        // The first process was just started; it runs once this task waits.
-        scene.seen(|seen| seen.nodes.insert(host, node));
-        node
-    });
-    let again = scene.world.life(host).0 > 0;
-    scene.world.start(host, node);
-    if again {
-        handle.restart(node);
-        scene.heal("start", host, scene.cast.name(host));
-    }
-}
-
-/// Asks a host to stop in order.
-fn stop(scene: &Scene, host: HostId) {
-    scene.seen(|seen| seen.stop(host));
-}
-
-fn restart(scene: &Scene, host: HostId, down_ms: u64) {
-    if scene.world.is_up(host) {
-        scene.fault("restart", host, scene.cast.name(host), None);
-        scene.seen(|seen| seen.restarts.insert(host, down_ms));
-        stop(scene, host);
-    }
-}
-
-/// A process ended in order. Handlers that ran end with it, and its queues are nobody's.
-pub(super) fn exited(scene: &Scene, host: HostId) {
-    let unfinished = scene.seen(|seen| seen.consumers.get(&host).map(ConsumerAgent::unfinished).unwrap_or_default());
-    for call in unfinished {
-        let (group, topic, key, phase) = (String::new(), String::new(), String::new(), Phase::Info);
-        client_line(scene, host, Op::Deliver { phase, call, group, topic, queue: None, offset: None, key, attempt: 0 });
-    }
-    if let Role::Consumer(n) = scene.cast.role(host) {
-        let group = scene.tape.header.config.consumers[n].group.clone();
-        let given_back =
-            scene.seen(|seen| seen.consumers.get(&host).map(ConsumerAgent::owned_topics).unwrap_or_default());
-        for topic in given_back {
-            client_line(scene, host, Op::Assign { group: group.clone(), topic, queues: Vec::new() });
-        }
-    }
-    scene.gone(host);
-    if let Some(down_ms) = scene.seen(|seen| seen.restarts.remove(&host)) {
-        come_back(scene, host, down_ms);
-    }
-}
-
-/// Ends the process of a host, or its whole machine, and starts it again after a while.
-pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_ms: Option<u64>) {
-    let was_up = scene.world.is_up(host);
-    let node = scene.seen(|seen| seen.nodes.get(&host).copied());
-    let Some(node) = node.filter(|_| was_up) else { return };
-    let cut = scene.disks.get(&host).filter(|_| how == Death::PowerLost && kind == "power-loss");
-    if cut.is_some_and(|disk| !scene.seen(|seen| seen.atlas.may_cut(host, &disk.image()))) {
-        return;
-    }
-    scene.world.die(host, how);
-    Madsim::current().kill(node);
-    let mut durable = None;
-    if let Some(disk) = scene.disks.get(&host).filter(|_| how == Death::PowerLost) {
-        if matches!(scene.cast.role(host), Role::Broker(_)) {
-            let licence = scene.seen(|seen| seen.atlas.licence(host));
-            durable = Some(crate::whitebox::durable_offsets(&disk.image().platter(), &licence.ranges));
-        }
-        disk.cut();
-    }
-    scene.gone(host);
-    scene.fault(kind, host, scene.cast.name(host), durable);
-    if let Some(down_ms) = down_ms {
-        come_back(scene, host, down_ms);
-    }
-}
-
 fn chosen_brokers(scene: &Scene, names: &[String]) -> Vec<HostId> {
     if names.is_empty() {
         return scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)).collect();
     }
     names.iter().map(|name| scene.cast.host(name)).collect()
-}
-
-/// Asks brokers to create a topic, until they did.
-pub(super) fn topic_at(scene: &Scene, topic: &str, queues: u32, brokers: &[HostId]) {
-    let header = CreateTopicHeader {
-        topic: topic.to_owned(),
-        default_topic: Some("TBW102".to_owned()),
-        read_queue_nums: queues as i32,
-        write_queue_nums: queues as i32,
-        perm: 6,
-        topic_filter_type: Some("SINGLE_TAG".to_owned()),
-        topic_sys_flag: Some(0),
-        ..CreateTopicHeader::default()
-    };
-    for host in brokers {
-        let frame = Frame::request(request::UPDATE_AND_CREATE_TOPIC).with_header(&header);
-        ask(scene, scene.cast.broker_addr(*host), frame, true);
-    }
-}
-
-/// Sends a request as the administrator; `insist` repeats it until it succeeds.
-pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, insist: bool) {
-    let (command, handle) = scene.seen(|seen| {
-        seen.next_ticket += 1;
-        let command = AdminCommand { ticket: seen.next_ticket, addr, frame };
-        seen.asked.insert(command.ticket, (command.clone(), insist));
-        (command, seen.admin.clone())
-    });
-    // The administrator is never killed, and asks little.
-    if let Some(handle) = handle {
-        let _ = handle.try_command(command);
-    }
-}
-
-/// The administrator has an answer.
-pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
-    let Some((command, insist)) = scene.seen(|seen| seen.asked.remove(&event.ticket)) else { return };
-    let good = event.answer.as_ref().is_some_and(|frame| frame.code == response::SUCCESS);
-    if insist && !good {
-        scene.remind(scene.now() + 500 * MS, Job::Ask(Box::new(command)));
-        return;
-    }
-    super::route::answer(scene, &command, event.answer.as_ref());
-}
-
-/// A broker could not open its store. On a disk that fails at the moment it may not: an operator starts it anew afterwards.
-pub(super) fn refused(scene: &Scene, host: HostId, why: &str) {
-    let fails = |what: &What| match what {
-        What::SyncError { node, .. }
-        | What::ReadError { node, .. }
-        | What::WriteError { node, .. }
-        | What::DiskFull { node, .. } => scene.cast.host(node) == host,
-        _ => false,
-    };
-    if scene.seen(|seen| seen.open.clone()).iter().any(|index| fails(&scene.tape.actions[*index].what)) {
-        scene.seen(|seen| seen.refused.insert(host));
-        return;
-    }
-    // The read failed before the disk was cured, and the broker took a moment to say so.
-    let cured_ns = scene.seen(|seen| seen.cured_ns.get(&host).copied());
-    if cured_ns.is_some_and(|at| scene.now() < at + REACTION_MS * MS) {
-        scene.seen(|seen| seen.refused.insert(host));
-        return scene.remind(scene.now() + OPERATOR_MS * MS, Job::Anew(host));
-    }
-    scene.object(seedmq_reports::Violation {
-        oracle: seedmq_reports::Oracle::RecoveryIdempotent,
-        clause: "store-refused".to_owned(),
-        role: "broker".to_owned(),
-        topic_kind: "-".to_owned(),
-        text: format!("{} could not open the store that it wrote itself: {why}", scene.cast.name(host)),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![why.to_owned()],
-    });
 }

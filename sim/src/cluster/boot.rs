@@ -34,7 +34,7 @@ pub(crate) async fn live(host: HostId) {
         Role::Admin => admin(&scene, host).await,
     }
     scene.world.die(host, Death::Killed);
-    super::act::exited(&scene, host);
+    super::lives::exited(&scene, host);
 }
 
 /// What differs between processes.
@@ -127,7 +127,7 @@ fn broker_event(scene: &Scene, host: HostId, event: &BrokerEvent) {
             scene.seen(|seen| seen.ready.insert(host));
             scene.moment(host, Moment::Ready, None);
         }
-        BrokerEvent::Refused(why) => super::act::refused(scene, host, why),
+        BrokerEvent::Refused(why) => super::lives::refused(scene, host, why),
         _ => {}
     }
     scene.seen(|seen| seen.picture.state(now, lane, || format!("{event:?}")));
@@ -170,7 +170,7 @@ fn producer_event(scene: &Scene, host: HostId, event: &ProducerEvent) {
 
 async fn admin(scene: &Rc<Scene>, host: HostId) {
     let seen_by = Rc::clone(scene);
-    let events = Box::new(move |event| super::act::admin_event(&seen_by, event));
+    let events = Box::new(move |event| super::operate::admin_event(&seen_by, event));
     let body = Body { node: Admin::new(), fast: Box::new(NoDisk), slow: NoDisk, ports: vec![], events };
     let keep = Rc::clone(scene);
     run(scene, host, body, move |handle| keep.seen(|seen| seen.admin = Some(handle))).await;

@@ -70,7 +70,7 @@ impl Context for SimMarks {
         let on = marks.planted.contains(name);
         let trace = marks.plants.entry(name).or_default();
         trace.reached += 1;
-        trace.infected += u64::from(on);
+        trace.taken += u64::from(on);
         on
     }
     fn sometimes(&self, name: &'static str) {

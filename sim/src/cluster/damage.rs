@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::act;
 use super::scene::Scene;
 use crate::dice::{Dice, entity};
 use crate::disk::Held;
@@ -48,13 +47,13 @@ pub(super) fn replace(scene: &Rc<Scene>, host: HostId, down_ms: u64) {
     if !may {
         return;
     }
-    act::die(scene, host, "disk-replaced", crate::world::Death::PowerLost, Some(down_ms));
+    super::lives::die(scene, host, "disk-replaced", crate::world::Death::PowerLost, Some(down_ms));
     scene.disks[&host].replace();
     scene.seen(|seen| seen.atlas.replaced(host));
     for (topic, shape) in &scene.tape.header.config.topics {
         let name = scene.cast.name(host);
         if shape.brokers.is_empty() || shape.brokers.iter().any(|broker| broker == name) {
-            act::topic_at(scene, topic, shape.queues.max(ASKED_FOR), &[host]);
+            super::operate::topic_at(scene, topic, shape.queues.max(ASKED_FOR), &[host]);
         }
     }
 }

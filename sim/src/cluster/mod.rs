@@ -11,9 +11,12 @@ mod cast;
 mod context;
 mod curves;
 mod damage;
+mod ends;
 mod inside;
+mod lives;
 mod look;
 mod needless;
+mod operate;
 mod panics;
 mod phases;
 mod picture;
@@ -64,7 +67,7 @@ pub fn run(tape: &Tape, options: &RunOptions) -> (RunRecord, History) {
         record.note = Some("the simulator itself panicked before the cluster was built".to_owned());
         record.verdict = seedmq_reports::Verdict::Crashed;
     }
-    (record.events, record.hash) = log.result();
+    (record.events, record.inputs, record.hash) = log.result();
     record.marks = marks.reached();
     record.plants = marks.plants();
     (record, history)
@@ -106,6 +109,7 @@ fn fill(record: &mut RunRecord, history: &mut History, scene: &Scene) {
     scene.seen(|seen| {
         record.virtual_ms = scene.now() / 1_000_000;
         record.faults = std::mem::take(&mut seen.faults);
+        record.fired = std::mem::take(&mut seen.fired);
         (record.acked, record.delivered) = (seen.acked, seen.delivered);
         record.recovery_ms = seen.recovery_ms;
         record.ready_ms = seen.ready_ns.map(|ns| (ns / 1000) as f64 / 1000.0);

@@ -9,7 +9,7 @@ use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
 use super::scene::{Job, Scene};
-use super::{act, boot, settle};
+use super::{act, boot, ends, lives, operate, settle};
 use crate::history::Op;
 use crate::options::RunOptions;
 use crate::tape::Trigger;
@@ -42,19 +42,19 @@ pub(super) async fn proceed(scene: &Rc<Scene>, until_ns: u64, mut enough: impl F
         for id in scene.world.fresh_hits() {
             act::filter_hit(scene, id);
         }
-        act::disk_errors(scene);
+        ends::disk_errors(scene);
     }
 }
 
 fn perform(scene: &Rc<Scene>, job: Job) {
     match job {
         Job::Act(index) => act::act(scene, index),
-        Job::End(index) => act::end(scene, index),
+        Job::End(index) => ends::end(scene, index),
         Job::Stop(host) => scene.seen(|seen| seen.stop(host)),
-        Job::Start(host) => act::returns(scene, host),
-        Job::Anew(host) => act::start_refused(scene, host),
+        Job::Start(host) => lives::returns(scene, host),
+        Job::Anew(host) => lives::start_refused(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
-        Job::Ask(command) => act::ask(scene, command.addr, command.frame, true),
+        Job::Ask(command) => operate::ask(scene, command.addr, command.frame, true),
         Job::Wake(host) => settle::wake(scene, host),
         Job::Check => {
             settle::look_around(scene);
@@ -115,7 +115,7 @@ async fn set_up(scene: &Rc<Scene>, cut: u64) -> bool {
         let named = |name: &String| scene.cast.host(name);
         let at: Vec<HostId> =
             if shape.brokers.is_empty() { brokers.clone() } else { shape.brokers.iter().map(named).collect() };
-        act::topic_at(scene, topic, shape.queues, &at);
+        operate::topic_at(scene, topic, shape.queues, &at);
     }
     let created = |scene: &Rc<Scene>| scene.seen(|seen| seen.asked.is_empty());
     proceed(scene, SETUP_NS.min(cut), created).await
@@ -124,7 +124,7 @@ async fn set_up(scene: &Rc<Scene>, cut: u64) -> bool {
 async fn liveness(scene: &Rc<Scene>, cut: u64) {
     let began = scene.now();
     let open: Vec<usize> = scene.seen(|seen| seen.open.iter().copied().collect());
-    open.into_iter().for_each(|index| act::end(scene, index));
+    open.into_iter().for_each(|index| ends::end(scene, index));
     scene.seen(|seen| {
         seen.triggers.disarm();
         // What was seen before says nothing about who came back since.
@@ -166,19 +166,13 @@ async fn stop_all(scene: &Rc<Scene>) {
         scene.object(late("never-stopped", "a broker did not stop in order within 60 s".to_owned(), scene));
         return;
     }
-    for (host, completeness) in running
-        .iter()
-        .map(|host| (host, Completeness::Whole))
-        .chain(down.iter().map(|host| (host, Completeness::Partial)))
-    {
+    for host in running.iter().chain(&down) {
+        let (image, slots) = (scene.disks[host].image(), boot::index_slots(scene, *host));
+        // A broker without room says that its end is not a clean one.
+        let is_clean = running.contains(host) && image.content("abort").is_none();
+        let completeness = if is_clean { Completeness::Whole } else { Completeness::Partial };
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let found = judge_store(
-            scene.cast.name(*host),
-            &scene.disks[host].image(),
-            completeness,
-            boot::index_slots(scene, *host),
-            &licence,
-        );
+        let found = judge_store(scene.cast.name(*host), &image, completeness, slots, &licence);
         found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
     }
 }

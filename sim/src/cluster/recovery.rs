@@ -12,7 +12,7 @@ use seedmq_reports::{Oracle, Violation};
 use super::cast::Role;
 use super::phases::{late, proceed};
 use super::scene::{Job, Scene};
-use super::{act, boot, settle};
+use super::{boot, lives, settle};
 use crate::whitebox::{Completeness, broken, judge_store, summary};
 use crate::world::HostId;
 
@@ -65,6 +65,7 @@ pub(super) async fn twice(scene: &Rc<Scene>) {
         return;
     }
     let hosts: Vec<HostId> = scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)).collect();
+    let refused: Vec<u64> = hosts.iter().map(|host| scene.disks[host].counts().no_room).collect();
     let Some(before) = rest(scene, &hosts).await else { return };
     let whole: BTreeMap<HostId, _> = hosts
         .iter()
@@ -75,7 +76,11 @@ pub(super) async fn twice(scene: &Rc<Scene>) {
         .collect();
     let Some(first) = recover(scene, &hosts).await else { return };
     let Some(second) = recover(scene, &hosts).await else { return };
-    for host in &hosts {
+    for (host, refused) in hosts.iter().zip(refused) {
+        // What a disk without room did not take cannot be found again.
+        if scene.disks[host].counts().no_room > refused {
+            continue;
+        }
         let (name, before, first, second) = (scene.cast.name(*host), &before[host], &first[host], &second[host]);
         if let Some(difference) = first.difference(second) {
             let text = format!("{name} recovered twice from one log and holds different things: {difference}");
@@ -122,7 +127,7 @@ async fn stop_clients(scene: &Rc<Scene>) -> bool {
 
 /// Kills the brokers and starts them again; what they hold then. Queues and index are the projection of the log by then.
 async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
-    hosts.iter().for_each(|host| act::vanish(scene, *host));
+    hosts.iter().for_each(|host| lives::vanish(scene, *host));
     for (nth, host) in (1..).zip(hosts) {
         scene.remind(scene.now() + nth * MS, Job::Start(*host));
     }
@@ -133,8 +138,12 @@ async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
         }
         return None;
     }
+    let refused: Vec<u64> = hosts.iter().map(|host| scene.disks[host].counts().no_room).collect();
     let all = rest(scene, hosts).await?;
-    for host in hosts {
+    for (host, refused) in hosts.iter().zip(refused) {
+        if scene.disks[host].counts().no_room > refused {
+            continue;
+        }
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
         let (image, slots) = (scene.disks[host].image(), boot::index_slots(scene, *host));
         let found = judge_store(scene.cast.name(*host), &image, Completeness::Whole, slots, &licence);
@@ -159,12 +168,12 @@ async fn rest(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
 
 /// What a broker holds.
 fn holdings(scene: &Scene, host: HostId) -> Option<Holdings> {
-    let (image, licence) = (scene.disks[&host].image(), scene.seen(|seen| seen.atlas.licence(host)));
+    let image = scene.disks[&host].image();
     let look = scene.seen(|seen| seen.looks.broker(host).map(|(_, look)| look.clone()))?;
     let bytes = image.paths().filter(|path| path.starts_with("commitlog/") || path.starts_with("consumequeue/"));
-    let sum = |path: &str| Some((path.to_owned(), blake3::hash(&image.content(path)?)));
+    let sum = |path: &str| Some((path.to_owned(), image.fingerprint(path)?));
     Some(Holdings {
-        log_end: summary(&image, &licence).0,
+        log_end: look.log.0,
         queues: look.queues.into_iter().filter(|(_, (begin, end))| end > begin).collect(),
         committed: look.committed,
         topics: look.topics,

@@ -25,13 +25,18 @@ pub(super) fn ask_all(scene: &Scene, topic: &str) {
             let header = GetRouteInfoHeader { topic: topic.to_owned(), ..GetRouteInfoHeader::default() };
             let frame = Frame::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
             let addr = format!("{}:{NAME_SERVER_PORT}", scene.cast.ip(host)).into();
-            super::act::ask(scene, addr, frame, false);
+            super::operate::ask(scene, addr, frame, false);
         }
     }
 }
 
 /// Takes an answer of whatever kind.
 pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
+    if let (request::INVOKE_BROKER_TO_RESET_OFFSET, Some(answer)) = (command.frame.code, answer)
+        && answer.code == response::SUCCESS
+    {
+        return super::operate::was_reset(scene, command, answer);
+    }
     if command.frame.code != request::GET_ROUTEINFO_BY_TOPIC {
         return;
     }

@@ -73,6 +73,12 @@ pub(crate) struct Seen {
     pub history: Vec<Record>,
     pub violations: Vec<Violation>,
     pub faults: BTreeMap<String, u64>,
+    /// When a consumer last vanished without closing its connections.
+    pub vanished_ns: Option<u64>,
+    /// The first offset of each queue of a broker when it was last looked at.
+    pub firsts: BTreeMap<HostId, BTreeMap<(String, u32), u64>>,
+    /// Actions that an event at a node set off, by its kind.
+    pub fired: BTreeMap<String, u64>,
     pub picture: Picture,
     pub triggers: Triggers,
     jobs: BTreeMap<u64, Job>,
@@ -255,10 +261,20 @@ impl Scene {
     pub fn damaged(&self, kind: &str, host: HostId, target: &str, path: &str, damage: Damaged) {
         self.log.record(self.now(), host, Kind::Fault, &(kind, target, path));
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
-        self.write_fault(host, Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable: None, damage });
+        let (kind, target) = (kind.to_owned(), target.to_owned());
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable: None, damage });
     }
-    /// A fault is over.
-    pub fn heal(&self, kind: &str, host: HostId, target: &str) {
+    /// A fault of a kind is over.
+    pub fn heal(&self, of: &str, host: HostId, target: &str) {
+        let (kind, target, of) = ("heal".to_owned(), target.to_owned(), Some(of.to_owned()));
+        self.write_fault(host, Op::Fault { kind, target, of, durable: None, damage: None });
+    }
+    /// A host that was down starts again.
+    pub fn started(&self, host: HostId) {
+        self.note_fault("start", host, self.cast.name(host), None);
+    }
+    /// An operator does something that licences know as a fault, and that is none.
+    pub fn operated(&self, kind: &str, host: HostId, target: &str) {
         self.note_fault(kind, host, target, None);
     }
     /// A broker removed old messages for want of room: what it has kept.
@@ -266,7 +282,8 @@ impl Scene {
         self.note_fault("retention", host, target, Some(kept));
     }
     fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
-        self.write_fault(host, Op::Fault { kind: kind.to_owned(), target: target.to_owned(), durable, damage: None });
+        let (kind, target) = (kind.to_owned(), target.to_owned());
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable, damage: None });
     }
     fn write_fault(&self, host: HostId, op: Op) {
         let Op::Fault { kind, target, .. } = &op else { return };
@@ -296,7 +313,13 @@ impl Scene {
     /// An event that actions may wait for.
     pub fn moment(&self, host: HostId, event: Moment, code: Option<i32>) {
         let now = self.now();
-        let fired = self.seen(|seen| seen.triggers.note(now, self.cast.name(host), event, code));
+        let fired = self.seen(|seen| {
+            let fired = seen.triggers.note(now, self.cast.name(host), event, code);
+            if !fired.is_empty() {
+                *seen.fired.entry(event.name().to_owned()).or_default() += fired.len() as u64;
+            }
+            fired
+        });
         fired.into_iter().for_each(|action| self.remind(now, Job::Act(action)));
     }
     /// An oracle objects.

@@ -1,6 +1,6 @@
-//! Builds the world of a tape: hosts, links, disks, and what this seed draws of conditions that no header names.
+//! Builds the world of a tape: hosts, links, disks.
 //!
-//! Invariant: each condition draws from a stream of its own.
+//! Invariant: everything comes from the header of the tape; what it does not name is drawn from its seed, each from a stream of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::cast::{Cast, Role};
 use super::inside::Watched;
 use super::scene::Scene;
-use crate::dice::{Dice, entity};
 use crate::disk::{DiskSpec, HostDisk};
 use crate::net::LinkSpec;
 use crate::options::RunOptions;
 use crate::tap::SharedLog;
-use crate::tape::{Config, Latency, Moment, Tape, What};
+use crate::tape::{Conditions, Config, Latency, Moment, Tape, What};
 use crate::world::{CpuSpec, HostId, World};
 
 /// The scene of a tape; nobody runs yet.
@@ -21,7 +20,11 @@ pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: 
     let (config, seed) = (&tape.header.config, tape.header.seed);
     let cast = Cast::new(world, config);
     log.name(cast.all().map(|host| cast.name(host).to_owned()).collect());
-    world.set_links(links(config, seed));
+    let conditions = config.conditions.unwrap_or_else(|| Conditions::drawn(seed));
+    world.set_links(links(config, &conditions));
+    for (node, by_ms) in &config.clock_offsets_ms {
+        world.step_clock(cast.host(node), *by_ms);
+    }
     let filtered = |what: &What| {
         matches!(what, What::HeartbeatLoss { .. } | What::HeartbeatDelay { .. } | What::LostResponse { .. })
     };
@@ -32,8 +35,9 @@ pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: 
         });
         world.watch_frames(answering);
     }
-    let mut scene = Scene::new(world, tape, cast, cpu(seed), log);
-    scene.disks = disks(&scene, config, seed);
+    let cpu = CpuSpec { busy_ppm: conditions.busy_ppm, ..CpuSpec::default() };
+    let mut scene = Scene::new(world, tape, cast, cpu, log);
+    scene.disks = disks(&scene, config, &conditions);
     scene.events_max = options.until_event.unwrap_or(u64::MAX);
     let watched = options.state.as_ref().map(|name| scene.cast.host(name));
     let since = options.until_ms.map_or(0, |ms| ms.saturating_mul(1_000_000));
@@ -46,40 +50,32 @@ pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: 
     scene
 }
 
-fn one_of(seed: u64, name: &str, from: &[u32]) -> u32 {
-    from[Dice::new(seed, entity(name, &[0x5e])).below(from.len() as u64) as usize]
-}
-
 fn mean_us(latency: &Latency) -> u32 {
     u32::try_from(latency.max_us.saturating_sub(latency.min_us) / 3).unwrap_or(u32::MAX)
 }
 
-fn links(config: &Config, seed: u64) -> LinkSpec {
+fn links(config: &Config, conditions: &Conditions) -> LinkSpec {
     let network = &config.network;
     LinkSpec {
         latency_us: network.min_us as u32,
         jitter_us: mean_us(network),
         slow_ppm: network.slow_permille * 1000,
         slow_us: network.slow_us as u32,
-        loss_ppm: one_of(seed, "loss", &[0, 0, 200, 5_000]),
-        cut_ppm: one_of(seed, "cut", &[0, 20_000, 300_000]),
-        window_bytes: one_of(seed, "window", &[256 << 10, 64 << 10, 8 << 10]),
+        loss_ppm: conditions.loss_ppm,
+        cut_ppm: conditions.cut_ppm,
+        window_bytes: conditions.window_bytes,
     }
 }
 
-fn cpu(seed: u64) -> CpuSpec {
-    CpuSpec { busy_ppm: one_of(seed, "busy", &[0, 60_000, 250_000]), ..CpuSpec::default() }
-}
-
-fn disks(scene: &Scene, config: &Config, seed: u64) -> BTreeMap<HostId, HostDisk> {
+fn disks(scene: &Scene, config: &Config, conditions: &Conditions) -> BTreeMap<HostId, HostDisk> {
     let disk = &config.disk;
     let spec = DiskSpec {
         least_us: disk.min_us as u32,
         mean_us: mean_us(disk),
         slow_ppm: disk.slow_permille * 1000,
         slow_us: disk.slow_us as u32,
-        cold_ppm: one_of(seed, "cold", &[0, 300_000, 1_000_000]),
-        ..DiskSpec::default()
+        cold_ppm: conditions.cold_ppm,
+        capacity: conditions.disk_bytes,
     };
     let keeps = scene.cast.with_role(|role| matches!(role, Role::Broker(_) | Role::NameServer));
     let disk = |host| {

@@ -24,7 +24,10 @@ pub(crate) type Unsettled = (Oracle, &'static str, String);
 
 /// Takes a look at everything; once a second.
 pub(super) fn look_around(scene: &Rc<Scene>) {
-    scene.cast.brokers().into_iter().for_each(|host| held_pulls(scene, host));
+    for host in scene.cast.brokers() {
+        held_pulls(scene, host);
+        removals(scene, host);
+    }
     let now = scene.now();
     let brokers = running_brokers(scene);
     let serving = brokers.as_ref().ok();
@@ -64,10 +67,34 @@ pub(super) fn wake(scene: &Scene, host: HostId) {
     scene.seen(|seen| seen.brokers.get(&host).map(told));
 }
 
+/// A broker removed old messages: what each queue still has goes into the history.
+fn removals(scene: &Scene, host: HostId) {
+    let kept = scene.seen(|seen| {
+        let firsts: BTreeMap<(String, u32), u64> = {
+            let (_, look) = seen.looks.broker(host).filter(|(_, look)| look.serving)?;
+            look.queues.iter().map(|(queue, (first, _))| (queue.clone(), *first)).collect()
+        };
+        let before = seen.firsts.entry(host).or_default();
+        let grew = firsts.iter().any(|(queue, first)| *first > before.get(queue).copied().unwrap_or(0));
+        before.clone_from(&firsts);
+        grew.then_some(firsts)
+    });
+    let mut topics: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for ((topic, queue), first) in kept.iter().flatten() {
+        topics.entry(topic.clone()).or_default().insert(queue.to_string(), *first);
+    }
+    if kept.is_some() {
+        scene.removal(host, scene.cast.name(host), topics);
+    }
+}
+
 /// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.
 const ORPHANED_NS: u64 = 10_000_000_000;
 /// After a fault or a change of routes everybody may be that late: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
+/// A member that vanished without closing its connections may be listed that long: 120 s of silence, 10 s until it is looked for, and a
+/// round of sharing.
+const GHOST_NS: u64 = 150_000_000_000;
 
 /// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
 fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
@@ -95,7 +122,9 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
         seen.owned.retain(|key, _| there.contains(key));
         let missing = seen.owned.iter_mut().filter(|(key, _)| !owned.contains(*key));
         let disturbed = seen.last_fault_ns.max(seen.rerouted_ns);
-        let quiet_from = if seen.open.is_empty() { disturbed.map_or(0, |at| at + AFTERMATH_NS) } else { u64::MAX };
+        let ghosts = seen.vanished_ns.map_or(0, |at| at + GHOST_NS);
+        let disturbed = disturbed.map_or(0, |at| at + AFTERMATH_NS).max(ghosts);
+        let quiet_from = if seen.open.is_empty() { disturbed } else { u64::MAX };
         let late = missing.filter_map(|(key, since)| {
             let since = *since.get_or_insert(now);
             (since >= quiet_from && now >= since + ORPHANED_NS).then(|| (key.clone(), since))

@@ -25,7 +25,7 @@ fn small() -> Tape {
         actions.push(Action { id: n, when: Trigger::At { at: 10 * n }, what: What::Join { client: name } });
     }
     actions.extend((0..10).map(|n| send(100 + n, 500 + 300 * n)));
-    let kill = What::Kill { node: "broker-b".into(), down_ms: Some(700) };
+    let kill = What::Kill { node: "broker-b".into(), silent: None, down_ms: Some(700) };
     actions.push(Action { id: 50, when: Trigger::At { at: 2_000 }, what: kill });
     Tape { header: TapeHeader::new("small", 3, config), actions }
 }

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn fires_once_at_the_nth_event_of_its_kind() {
         let when = Trigger::On { node: "a".into(), event: Moment::ResponseSent, code: Some(10), n: 2, from: 1 };
-        let what = What::Kill { node: "a".into(), down_ms: None };
+        let what = What::Kill { node: "a".into(), silent: None, down_ms: None };
         let mut triggers = Triggers::new(&[Action { id: 7, when, what }]);
         assert_eq!(
             triggers.note(u64::MAX, "a", Moment::ResponseSent, Some(10)),

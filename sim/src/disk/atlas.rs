@@ -51,6 +51,8 @@ pub struct Atlas {
     new: BTreeSet<HostId>,
     /// Whether messages were lost for good.
     lost: bool,
+    /// Topics that an administrator deleted.
+    deleted: BTreeSet<String>,
 }
 
 impl Atlas {
@@ -84,6 +86,10 @@ impl Atlas {
         }
         self.lost |= matches!(held, Held::Message(_));
     }
+    /// An administrator deleted a topic: what the log still holds of it has no place in any queue.
+    pub fn topic_deleted(&mut self, topic: &str) {
+        self.deleted.insert(topic.to_owned());
+    }
     /// Whether a broker may lose its disk.
     pub fn may_replace(&self) -> bool {
         !self.lost
@@ -110,7 +116,8 @@ impl Atlas {
     }
     /// What white-box oracles excuse at a host.
     pub fn licence(&self, host: HostId) -> Licence {
-        let mut licence = Licence { index: self.index.contains(&host), ..Licence::default() };
+        let (index, deleted) = (self.index.contains(&host), self.deleted.clone());
+        let mut licence = Licence { index, deleted, ..Licence::default() };
         for held in self.rotten.get(&host).into_iter().flatten() {
             match held {
                 Held::Rebuildable => {}

@@ -162,16 +162,27 @@ impl File {
             into.update(&page.now[..]);
         }
     }
+    /// See [`super::Image::fingerprint`].
+    pub fn fingerprint(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.len.to_le_bytes());
+        for (number, page) in self.pages.iter().filter(|(_, page)| page.now[..] != [0; PAGE]) {
+            hasher.update(&number.to_le_bytes());
+            hasher.update(&page.now[..]);
+        }
+        hasher.finalize()
+    }
     fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
         let end = at + len as u64;
-        let mut bytes = BytesMut::zeroed(len);
+        let mut bytes = BytesMut::with_capacity(len);
         for (number, page) in self.pages.range(pages_of(at, len as u64)) {
             let Some(content) = content(page) else { continue };
             let start = number * PAGE as u64;
             let (from, to) = (start.max(at), (start + PAGE as u64).min(end));
-            bytes[(from - at) as usize..(to - at) as usize]
-                .copy_from_slice(&content[(from - start) as usize..(to - start) as usize]);
+            bytes.resize((from - at) as usize, 0);
+            bytes.extend_from_slice(&content[(from - start) as usize..(to - start) as usize]);
         }
+        bytes.resize(len, 0);
         bytes.freeze()
     }
     /// Shortens the file. What was cut off may come back after a power cut, until a sync.

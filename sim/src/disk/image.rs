@@ -193,6 +193,10 @@ impl Image {
         let file = self.file(self.find(path)?);
         Some(file.read(0, file.len as usize))
     }
+    /// A hash of length and content of a file; zeros that were written count as those that never were.
+    pub fn fingerprint(&self, path: &str) -> Option<blake3::Hash> {
+        Some(self.file(self.find(path)?).fingerprint())
+    }
     /// Feeds everything that a process can see to a hash.
     pub fn digest(&self, into: &mut blake3::Hasher) {
         for (path, inode) in &self.names {

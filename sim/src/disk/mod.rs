@@ -86,14 +86,16 @@ pub(crate) struct Platter {
     pub spec: DiskSpec,
     /// Added to every slow operation, ns; see [`HostDisk::slow_down`].
     pub extra_ns: u64,
+    /// No slow operation completes before this.
+    pub stalled_until_ns: u64,
     /// Syncs that are to fail.
     pub fail_syncs: u32,
     /// Reads that are to fail.
     pub fail_reads: u32,
     /// Writes and allocations that are to fail.
     pub fail_writes: u32,
-    /// Nothing more fits.
-    pub full: bool,
+    /// So many bytes fit in all, however large the device is.
+    pub room: Option<u64>,
     pub counts: DiskCounts,
     /// Syncs in flight.
     pub syncing: u32,
@@ -142,10 +144,8 @@ impl Platter {
         Err(DiskError::Io(format!("{path}: the device does not write")))
     }
     fn free(&self) -> u64 {
-        if self.full {
-            return 0;
-        }
-        self.spec.capacity.saturating_sub(self.image.pages() * PAGE as u64)
+        let used = self.image.pages() * PAGE as u64;
+        self.room.unwrap_or(self.spec.capacity).saturating_sub(used)
     }
 }
 
@@ -175,10 +175,11 @@ impl HostDisk {
             image: Image::default(),
             spec,
             extra_ns: 0,
+            stalled_until_ns: 0,
             fail_syncs: 0,
             fail_reads: 0,
             fail_writes: 0,
-            full: false,
+            room: None,
             counts: DiskCounts::default(),
             syncing: 0,
             seed,
@@ -259,9 +260,20 @@ impl HostDisk {
         let version = platter.image.version;
         platter.image = Image::empty_after(version);
     }
-    /// Nothing more fits, or it does again.
-    pub fn fill(&self, full: bool) {
-        self.lock().full = full;
+    /// Only so many bytes more fit, or there is room again.
+    pub fn fill(&self, left: Option<u64>) {
+        let platter = &mut *self.lock();
+        let used = platter.image.pages() * PAGE as u64;
+        platter.room = left.map(|left| used + left);
+    }
+    /// The device is twice as large from now on.
+    pub fn grow(&self) {
+        self.lock().spec.capacity *= 2;
+    }
+    /// No slow operation completes before this time.
+    pub fn stall(&self, until_ns: u64) {
+        let platter = &mut *self.lock();
+        platter.stalled_until_ns = platter.stalled_until_ns.max(until_ns);
     }
     /// A copy of everything on the disk as it is now.
     pub fn image(&self) -> Image {
@@ -379,7 +391,12 @@ impl Disk for SimDisk {
         let now = self.disk.wall_ms();
         let path = self.table().path(file);
         self.with(file, |platter, inode| {
-            platter.refuse_write(&path)?;
+            if let Err(refused) = platter.refuse_write(&path) {
+                // Some of it got there.
+                let part = platter.dice("part", &path).below(bytes.len() as u64 + 1) as usize;
+                platter.image.file_mut(inode).write(at, &bytes[..part], now);
+                return Err(refused);
+            }
             let more = platter.image.file(inode).pages_missing(at, bytes.len());
             if more > 0 && more * PAGE as u64 > platter.free() {
                 platter.counts.no_room += 1;

@@ -24,7 +24,16 @@ impl SimSlow {
         let disk = &self.fast.disk;
         let latency = disk.lock().latency(kind, path) / share;
         let at = disk.world.now_ns() + latency;
-        disk.world.sleep(disk.host, entity(kind, &[u64::from(disk.host.0), entity(path, &[])]), at).await;
+        let mut until = at;
+        loop {
+            disk.world.sleep(disk.host, entity(kind, &[u64::from(disk.host.0), entity(path, &[])]), until).await;
+            // Of a disk that stands still nothing comes back before it goes on.
+            let stalled = disk.lock().stalled_until_ns;
+            if stalled <= disk.world.now_ns() {
+                return;
+            }
+            until = stalled + latency.min(1_000_000);
+        }
     }
     fn find(&self, path: &str) -> Result<Inode, DiskError> {
         self.fast.disk.lock().image.find(path).ok_or(DiskError::Missing)
@@ -115,7 +124,9 @@ impl SlowDisk for SimSlow {
     }
     async fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.wait("rename", to, 4).await;
-        Self::rename_now(&mut self.fast.disk.lock(), from, to)
+        let platter = &mut *self.fast.disk.lock();
+        platter.refuse_write(to)?;
+        Self::rename_now(platter, from, to)
     }
     async fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
         self.wait("sync-dir", path, 1).await;

@@ -21,7 +21,10 @@ pub(super) struct Spell {
 impl Spell {
     /// Whether it takes no time.
     pub fn is_moment(&self) -> bool {
-        matches!(self.kind.as_str(), "lost-response" | "clock-step" | "reset" | "half-close" | "bit-rot")
+        matches!(
+            self.kind.as_str(),
+            "lost-response" | "clock-step" | "reset" | "half-close" | "bit-rot" | "topic-deleted"
+        )
     }
     /// Whether the process is not there.
     pub fn is_down(&self) -> bool {
@@ -45,11 +48,11 @@ impl Spell {
 pub(super) fn spells(past: &Past) -> Vec<Spell> {
     let mut all: Vec<Spell> = Vec::new();
     for (_, record) in past.records() {
-        let Op::Fault { kind, target, .. } = &record.op else { continue };
+        let Op::Fault { kind, target, of, .. } = &record.op else { continue };
         if matches!(kind.as_str(), "heal" | "start") {
             let down = kind == "start";
-            let open =
-                |s: &&mut Spell| s.until.is_none() && !s.is_moment() && s.target == *target && s.is_down() == down;
+            let named = |s: &Spell| of.as_ref().map_or(s.is_down() == down, |kind| s.kind == *kind);
+            let open = |s: &&mut Spell| s.until.is_none() && !s.is_moment() && s.target == *target && named(s);
             if let Some(spell) = all.iter_mut().find(open) {
                 spell.until = Some(record.t);
             }

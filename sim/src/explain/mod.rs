@@ -66,8 +66,7 @@ fn headline(record: &RunRecord, handle: &str) -> String {
         text += &format!("  and {count} × {signature}\n");
     }
     if !record.plants.is_empty() {
-        let on: Vec<&str> =
-            record.plants.iter().filter(|(_, p)| p.infected > 0).map(|(name, _)| name.as_str()).collect();
+        let on: Vec<&str> = record.plants.iter().filter(|(_, p)| p.taken > 0).map(|(name, _)| name.as_str()).collect();
         if !on.is_empty() {
             text += &format!("  a known bug is switched on: {}\n", on.join(", "));
         }

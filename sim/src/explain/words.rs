@@ -62,8 +62,15 @@ fn what(what: &What) -> String {
             format!("{topic} gets {queues} queues on every broker")
         }
         What::Topic { topic, queues, brokers } => format!("{topic} gets {queues} queues on {}", brokers.join(", ")),
+        What::ResetOffsets { group, topic, back_ms } => {
+            let to = back_ms.map_or("the first message".into(), |ms| format!("what was stored {} ago", short(ms)));
+            format!("{group} is moved back to {to} of {topic}")
+        }
+        What::DeleteTopic { topic } => format!("{topic} is deleted"),
+        What::Drain { node, for_ms } => format!("producers may not use {node} for {}", short(*for_ms)),
         What::BrokerJoin { node } => format!("{node} joins the cluster"),
-        What::Kill { node, down_ms } => format!("{node} is killed {}", back(down_ms)),
+        What::Kill { node, silent: Some(true), down_ms } => format!("{node} vanishes {}", back(down_ms)),
+        What::Kill { node, down_ms, .. } => format!("{node} is killed {}", back(down_ms)),
         What::PowerLoss { node, down_ms } => format!("{node} loses power {}", back(down_ms)),
         What::Restart { node, down_ms } => format!("{node} is restarted, down for {}", short(*down_ms)),
         What::Pause { node, for_ms } => format!("{node} stands still for {}", short(*for_ms)),
@@ -103,7 +110,13 @@ fn what(what: &What) -> String {
         What::DiskReplaced { node, down_ms } => {
             format!("{node} goes down for {} and comes back with an empty disk", short(*down_ms))
         }
-        What::DiskFull { node, for_ms } => format!("the disk of {node} is full for {}", short(*for_ms)),
+        What::DiskFull { node, left_bytes, for_ms } => {
+            let left = if *left_bytes > 0 { format!(" but for {left_bytes} bytes") } else { String::new() };
+            format!("the disk of {node} is full{left} for {}", short(*for_ms))
+        }
+        What::DiskStalled { node, for_ms } => {
+            format!("nothing comes back from the disk of {node} for {}", short(*for_ms))
+        }
         What::ClockDrift { node, ppm, for_ms } => {
             format!("the wall clock of {node} is off by {ppm} in a million for {}", short(*for_ms))
         }
@@ -197,7 +210,10 @@ pub(super) fn sentence(record: &Record, calls: &Calls) -> String {
         Op::Commit { group, topic, queue, offset } => {
             format!("{who} of {group} commits offset {offset} of {topic} queue {queue}")
         }
-        Op::Reset { group, topic, queue, offset } => {
+        Op::Reset { group, topic, queue, asked: true, .. } => {
+            format!("the administrator asks for {group} to be moved back on {topic} queue {queue}")
+        }
+        Op::Reset { group, topic, queue, offset, .. } => {
             format!("{group} is reset to offset {offset} of {topic} queue {queue}")
         }
         Op::Fault { kind, target, .. } => fault(kind, target),
@@ -227,11 +243,14 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "write-error" => format!("a write of {target} fails"),
         "bit-rot" => format!("a bit flips on the disk of {target}"),
         "disk-replaced" => format!("{target} goes down, and its disk is replaced by an empty one"),
+        "disk-stalled" => format!("nothing comes back from the disk of {target}"),
         "disk-full" => format!("the disk of {target} is full"),
         "clock-drift" => format!("the wall clock of {target} is off"),
         "slow-cpu" => format!("{target} is slow"),
         "slow-disk" => format!("the disk of {target} is slow"),
         "clock-step" => format!("the wall clock of {target} jumps"),
+        "topic-deleted" => format!("{target} is deleted"),
+        "drain" => format!("producers may not use {target}"),
         "start" => format!("{target} starts again"),
         "heal" => format!("the fault of {target} is over"),
         other => format!("{other} {target}"),

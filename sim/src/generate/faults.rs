@@ -37,7 +37,17 @@ fn one(fault: &FaultSpec, dice: &mut Dice, config: &Config, end: u64) -> Vec<(Tr
     for side in groups.into_iter().filter(|side| !side.is_empty()) {
         let when = match fault.on {
             None => Trigger::At { at },
-            Some(event) => Trigger::On { node: side[0].clone(), event, code: None, n, from },
+            Some(event) => {
+                let node = match fault.on_node.as_deref() {
+                    None => side[0].clone(),
+                    name => match targets(name, dice, config).into_iter().next() {
+                        Some(node) => node,
+                        None => continue,
+                    },
+                };
+                let code = fault.on_requests.as_ref().map(|requests| chosen(dice, requests).usual());
+                Trigger::On { node, event, code, n, from }
+            }
         };
         all.extend(what(fault, dice, config, side).map(|what| (when, what)));
     }
@@ -51,7 +61,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
     let down_ms = fault.down_ms.map(|_| down);
     let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     Some(match fault.kind {
-        FaultKind::Kill => What::Kill { node, down_ms },
+        FaultKind::Kill => What::Kill { node, silent: fault.silent, down_ms },
         FaultKind::PowerLoss => What::PowerLoss { node, down_ms },
         FaultKind::Restart => What::Restart { node, down_ms: down },
         FaultKind::Pause => What::Pause { node, for_ms },
@@ -67,7 +77,8 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         FaultKind::WriteError => What::WriteError { node, count: count(length(fault.writes)).max(1), for_ms },
         FaultKind::BitRot => What::BitRot { node, file: chosen(dice, fault.file.as_ref()?) },
         FaultKind::DiskReplaced => What::DiskReplaced { node, down_ms: down },
-        FaultKind::DiskFull => What::DiskFull { node, for_ms },
+        FaultKind::DiskFull => What::DiskFull { node, left_bytes: length(fault.left_bytes), for_ms },
+        FaultKind::DiskStalled => What::DiskStalled { node, for_ms },
         FaultKind::ClockDrift => What::ClockDrift { node, ppm: fault.ppm.map_or(0, |r| draw_signed(dice, r)), for_ms },
         FaultKind::SlowCpu => What::SlowCpu { node, extra_us: length(fault.extra_us), for_ms },
         FaultKind::Partition => {

@@ -10,7 +10,7 @@ use serde::de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializ
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::tape::{Flush, Model, OrderKind, StartFrom, StoreFile};
+use crate::tape::{Flush, Model, Moment, OrderKind, STRATEGIES, StartFrom, StoreFile};
 
 /// A number, or `[least, most]` of which a seed draws one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,9 @@ pub struct Spec {
     /// Duration of disk operations.
     #[serde(default)]
     pub disk: Option<LatencySpec>,
+    /// How links, processes and disks behave beside that; what is absent is drawn from a few usual values.
+    #[serde(default)]
+    pub conditions: ConditionsSpec,
     /// What must be true for the scenario to count.
     #[serde(default)]
     pub expect: ExpectSpec,
@@ -292,6 +295,14 @@ pub enum EventKind {
     BrokerJoin,
     /// The administrator sets the queue count of `topic` to `queues`, on every broker.
     Queues,
+    /// The administrator moves `group` back in `topic`: to what was stored `back-ms` ago, or to the first message.
+    ResetOffsets,
+    /// The administrator deletes `topic`, which no group reads; a send makes it anew.
+    DeleteTopic,
+    /// Producers may not use a broker for `for-ms`: its write permission is taken at every name server.
+    Drain,
+    /// Every broker, or every name server (`target`), is stopped and started again, one after the other, `gap-ms` apart.
+    RollingRestart,
 }
 
 /// An ordinary change.
@@ -306,18 +317,33 @@ pub struct EventSpec {
     /// When, milliseconds; somewhere in the middle of the workload when absent.
     #[serde(default)]
     pub at_ms: Option<Range>,
-    /// The group (leave, crash).
+    /// The group (leave, crash, reset-offsets).
     #[serde(default)]
     pub group: Option<String>,
     /// Time until the member comes back (leave, crash).
     #[serde(default)]
     pub away_ms: Option<Range>,
-    /// The topic (queues).
+    /// The topic (queues, reset-offsets, delete-topic).
     #[serde(default)]
     pub topic: Option<String>,
     /// The new count (queues).
     #[serde(default)]
     pub queues: Option<Range>,
+    /// How far back (reset-offsets); to the first message when absent.
+    #[serde(default)]
+    pub back_ms: Option<Range>,
+    /// For how long (drain).
+    #[serde(default)]
+    pub for_ms: Option<Range>,
+    /// `all-brokers` or `all-name-servers` (rolling-restart).
+    #[serde(default)]
+    pub target: Option<String>,
+    /// How long each is down (rolling-restart).
+    #[serde(default)]
+    pub down_ms: Option<Range>,
+    /// Time between the stop of one and of the next (rolling-restart).
+    #[serde(default)]
+    pub gap_ms: Option<Range>,
 }
 
 fn once() -> Range {
@@ -360,6 +386,8 @@ pub enum FaultKind {
     DiskReplaced,
     /// The disk is full.
     DiskFull,
+    /// Nothing comes back from the disk.
+    DiskStalled,
     /// The process is slow.
     SlowCpu,
     /// The network is slow.
@@ -394,6 +422,10 @@ pub enum Requests {
     Commit,
     /// Queue locks: 41.
     Lock,
+    /// Clients and brokers that say goodbye: 35, 104.
+    Unregister,
+    /// A broker tells members that their group has changed: 40.
+    Notification,
 }
 
 impl Requests {
@@ -406,6 +438,16 @@ impl Requests {
             Requests::Pull => &[11, 361],
             Requests::Commit => &[15],
             Requests::Lock => &[41],
+            Requests::Unregister => &[35, 104],
+            Requests::Notification => &[40],
+        }
+    }
+
+    /// The one that the clients and brokers of this project send.
+    pub fn usual(self) -> i32 {
+        match self {
+            Requests::Send => 310,
+            other => other.codes()[0],
         }
     }
 }
@@ -433,10 +475,16 @@ pub struct FaultSpec {
     pub at_ms: Option<Range>,
     /// Instead of a time: the `n`-th event of this kind at the target (after `at-ms`, if given).
     #[serde(default)]
-    pub on: Option<crate::tape::Moment>,
+    pub on: Option<Moment>,
     /// Which of these events.
     #[serde(default)]
     pub n: Option<Range>,
+    /// At whom these events are counted, like `target`; at the target when absent.
+    #[serde(default)]
+    pub on_node: Option<String>,
+    /// Which requests these events are about (request-received, response-sent); any when absent.
+    #[serde(default)]
+    pub on_requests: Option<Choice<Requests>>,
     /// How long a process or machine is down (kill, power-loss, restart); for good when absent (not restart).
     #[serde(default)]
     pub down_ms: Option<Range>,
@@ -446,6 +494,9 @@ pub struct FaultSpec {
     /// Which requests (heartbeat-loss, heartbeat-delay, lost-response).
     #[serde(default)]
     pub requests: Option<Choice<Requests>>,
+    /// Whether the process vanishes with its address and leaves its connections half open (kill); drawn when absent.
+    #[serde(default)]
+    pub silent: Option<bool>,
     /// Whether only one direction is cut (partition); drawn when absent.
     #[serde(default)]
     pub oneway: Option<bool>,
@@ -470,6 +521,9 @@ pub struct FaultSpec {
     /// How many sectors cannot be read (read-error).
     #[serde(default)]
     pub sectors: Option<Range>,
+    /// How many bytes still fit (disk-full).
+    #[serde(default)]
+    pub left_bytes: Option<Range>,
     /// In which files (bit-rot).
     #[serde(default)]
     pub file: Option<Choice<StoreFile>>,
@@ -499,6 +553,26 @@ pub struct LatencySpec {
     /// Length of a long one, microseconds.
     #[serde(default = "zero")]
     pub slow_us: Range,
+}
+
+/// See [`crate::tape::Conditions`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ConditionsSpec {
+    /// Segments lost, in a million.
+    pub loss_ppm: Option<Range>,
+    /// Writes cut into more than one segment, in a million.
+    pub cut_ppm: Option<Range>,
+    /// Bytes in flight on a connection.
+    pub window_bytes: Option<Range>,
+    /// Batches after which a process is busy, in a million.
+    pub busy_ppm: Option<Range>,
+    /// Chunks not in memory after a start, in a million.
+    pub cold_ppm: Option<Range>,
+    /// Bytes on each disk.
+    pub disk_bytes: Option<Range>,
+    /// How far the wall clock of each node is off when it starts, milliseconds.
+    pub clock_offset_ms: Option<Range>,
 }
 
 /// What must be true for the scenario to count.
@@ -550,6 +624,7 @@ impl Spec {
             }
         }
         for group in self.groups.values() {
+            check_group(group.get_ref()).map_err(|what| (Some(group.span().start), what))?;
             group.get_ref().topics.iter().try_for_each(|t| known(t, group.span().start))?;
         }
         for event in &self.events {
@@ -562,14 +637,28 @@ impl Spec {
 
     fn check_event(&self, event: &EventSpec) -> Result<(), String> {
         let member = matches!(event.kind, EventKind::Leave | EventKind::Crash);
-        let queues = event.kind == EventKind::Queues;
+        let is = |kind: EventKind| event.kind == kind;
+        let (reset, rolling) = (is(EventKind::ResetOffsets), is(EventKind::RollingRestart));
         let keys = [
-            ("group", event.group.is_some(), member),
+            ("group", event.group.is_some(), member || reset),
             ("away-ms", event.away_ms.is_some(), member),
-            ("topic", event.topic.is_some(), queues),
-            ("queues", event.queues.is_some(), queues),
+            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset),
+            ("queues", event.queues.is_some(), is(EventKind::Queues)),
+            ("back-ms", event.back_ms.is_some(), reset),
+            ("for-ms", event.for_ms.is_some(), is(EventKind::Drain)),
+            ("target", event.target.is_some(), rolling),
+            ("down-ms", event.down_ms.is_some(), rolling),
+            ("gap-ms", event.gap_ms.is_some(), rolling),
         ];
-        exactly(&keys, &[])?;
+        exactly(&keys, &["back-ms"])?;
+        let is_read = |topic: &String| self.groups.values().any(|group| group.get_ref().topics.contains(topic));
+        if let Some(topic) = event.topic.as_ref().filter(|topic| is(EventKind::DeleteTopic) && is_read(topic)) {
+            return Err(format!("a topic that no group reads is expected, found \"{topic}\""));
+        }
+        let sets = ["all-brokers", "all-name-servers"];
+        if let Some(target) = event.target.as_ref().filter(|target| !sets.contains(&target.as_str())) {
+            return Err(format!("{} is expected, found \"{target}\"", sets.join(" or ")));
+        }
         if let Some(group) = event.group.as_ref().filter(|g| !self.groups.contains_key(*g)) {
             return Err(format!("a group of this file is expected, found \"{group}\""));
         }
@@ -577,6 +666,16 @@ impl Spec {
             return Err(format!("a topic of this file is expected, found \"{topic}\""));
         }
         Ok(())
+    }
+}
+
+fn check_group(group: &GroupSpec) -> Result<(), String> {
+    if group.model == Model::Broadcasting {
+        return Err("model = \"clustering\" is expected: the consumer has no broadcasting yet".into());
+    }
+    match group.strategy.0.iter().find(|name| !STRATEGIES.contains(&name.as_str())) {
+        Some(name) => Err(format!("a strategy is expected ({}), found \"{name}\"", STRATEGIES.join(", "))),
+        None => Ok(()),
     }
 }
 
@@ -591,9 +690,9 @@ fn known_property(name: &str, values: &Choice<Property>) -> Result<(), String> {
 impl FaultSpec {
     fn check(&self) -> Result<(), String> {
         use FaultKind::{
-            BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, HalfClose, HeartbeatDelay, HeartbeatLoss, Kill,
-            LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu, SlowDisk, SlowLink,
-            SyncError, ThinLink, WriteError,
+            BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
+            HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu,
+            SlowDisk, SlowLink, SyncError, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -609,6 +708,7 @@ impl FaultSpec {
             ReadError,
             WriteError,
             DiskFull,
+            DiskStalled,
         ];
         let is = |kinds: &[FaultKind]| kinds.contains(&self.kind);
         let keys = [
@@ -622,6 +722,7 @@ impl FaultSpec {
                 is(&[Partition, SlowLink, ThinLink, HalfClose, Reset, HeartbeatLoss, HeartbeatDelay, LostResponse]),
             ),
             ("oneway", self.oneway.is_some(), is(&[Partition])),
+            ("silent", self.silent.is_some(), is(&[Kill])),
             ("extra-ms", self.extra_ms.is_some(), is(&[SlowDisk, SlowLink, HeartbeatDelay])),
             ("bytes-per-s", self.bytes_per_s.is_some(), is(&[ThinLink])),
             ("extra-us", self.extra_us.is_some(), is(&[SlowCpu])),
@@ -629,12 +730,22 @@ impl FaultSpec {
             ("reads", self.reads.is_some(), is(&[ReadError])),
             ("writes", self.writes.is_some(), is(&[WriteError])),
             ("sectors", self.sectors.is_some(), is(&[ReadError])),
+            ("left-bytes", self.left_bytes.is_some(), is(&[DiskFull])),
             ("file", self.file.is_some(), is(&[BitRot])),
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),
+            ("on-node", self.on_node.is_some(), self.on.is_some()),
+            (
+                "on-requests",
+                self.on_requests.is_some(),
+                matches!(self.on, Some(Moment::RequestReceived | Moment::ResponseSent)),
+            ),
         ];
-        exactly(&keys, &["other", "oneway", "n", "down-ms", "reads", "sectors"])?;
+        exactly(
+            &keys,
+            &["other", "oneway", "silent", "left-bytes", "n", "on-node", "on-requests", "down-ms", "reads", "sectors"],
+        )?;
         if is(&[Restart, DiskReplaced]) && self.down_ms.is_none() {
             return Err("\"down-ms\" is expected for this kind".into());
         }

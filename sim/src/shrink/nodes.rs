@@ -12,9 +12,17 @@ pub(super) fn only(tape: &Tape, names: &[String]) -> Tape {
     config.brokers.retain(|broker| stays(&broker.name));
     config.producers.retain(|producer| stays(&producer.name));
     config.consumers.retain(|consumer| stays(&consumer.name));
+    config.clock_offsets_ms.retain(|node, _| stays(node));
     config.topics.values_mut().for_each(|topic| topic.brokers.retain(|broker| stays(broker)));
     forget(&mut config);
-    let actions = tape.actions.iter().filter_map(|action| without(action, &stays)).collect();
+    let has_reader = |what: &What| match what {
+        What::ResetOffsets { group, topic, .. } => {
+            config.consumers.iter().any(|consumer| consumer.group == *group && consumer.topics.contains(topic))
+        }
+        _ => true,
+    };
+    let kept = tape.actions.iter().filter(|action| has_reader(&action.what));
+    let actions = kept.filter_map(|action| without(action, &stays)).collect();
     let mut header = tape.header.clone();
     header.config = config;
     Tape { header, actions }

@@ -49,7 +49,7 @@ fn swarm(seed: u64) -> Tape {
 fn fails(tape: &Tape) -> bool {
     let big = |a: &&Action| matches!(&a.what, What::Send { client, size, .. } if client == "p1" && *size >= 100);
     let kill =
-        |a: &&Action| matches!(&a.what, What::Kill { node, down_ms: Some(ms) } if node == "broker-a" && *ms >= 300);
+        |a: &&Action| matches!(&a.what, What::Kill { node, down_ms: Some(ms), .. } if node == "broker-a" && *ms >= 300);
     let first = tape.actions.iter().filter(big).map(|a| times::time(&a.when)).min();
     let last = tape.actions.iter().filter(kill).map(|a| times::time(&a.when)).max();
     first.zip(last).is_some_and(|(first, last)| first <= last)

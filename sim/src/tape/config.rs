@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dice::{Dice, entity};
+
 /// Everything that there is before the first action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -26,6 +28,12 @@ pub struct Config {
     pub network: Latency,
     /// Time of a disk operation.
     pub disk: Latency,
+    /// How links, processes and disks behave; drawn from the seed when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
+    /// How far the wall clocks of nodes are off when they start, milliseconds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clock_offsets_ms: BTreeMap<String, i64>,
     /// When the safety phase ends: faults that have an end are ended, and the liveness phase begins. Milliseconds.
     pub safety_ms: u64,
     /// Within so much virtual time after the safety phase the cluster must have settled. Milliseconds.
@@ -47,10 +55,46 @@ impl Default for Config {
             groups: BTreeMap::new(),
             network: Latency { min_us: 50, max_us: 500, slow_permille: 0, slow_us: 0 },
             disk: Latency { min_us: 100, max_us: 4000, slow_permille: 0, slow_us: 0 },
+            conditions: None,
+            clock_offsets_ms: BTreeMap::new(),
             safety_ms: 60_000,
             converge_ms: 240_000,
             buggify_permille: 0,
             expect: Expect::default(),
+        }
+    }
+}
+
+/// How links, processes and disks behave beside their delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Conditions {
+    /// Segments lost (and sent again), in a million.
+    pub loss_ppm: u32,
+    /// Writes cut into more than one segment, in a million.
+    pub cut_ppm: u32,
+    /// Bytes that may be unread by the other end of a connection before a writer waits.
+    pub window_bytes: u32,
+    /// Batches after which a process is busy for a while, in a million.
+    pub busy_ppm: u32,
+    /// Chunks of 64 KiB of a file that are not in memory after a start, in a million.
+    pub cold_ppm: u32,
+    /// Bytes on each disk.
+    pub disk_bytes: u64,
+}
+
+impl Conditions {
+    /// What a seed draws where nothing is said.
+    pub fn drawn(seed: u64) -> Conditions {
+        let one_of =
+            |name: &str, from: &[u32]| from[Dice::new(seed, entity(name, &[0x5e])).below(from.len() as u64) as usize];
+        Conditions {
+            loss_ppm: one_of("loss", &[0, 0, 200, 5_000]),
+            cut_ppm: one_of("cut", &[0, 20_000, 300_000]),
+            window_bytes: one_of("window", &[256 << 10, 64 << 10, 8 << 10]),
+            busy_ppm: one_of("busy", &[0, 60_000, 250_000]),
+            cold_ppm: one_of("cold", &[0, 300_000, 1_000_000]),
+            disk_bytes: 64 << 30,
         }
     }
 }

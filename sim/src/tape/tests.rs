@@ -50,7 +50,11 @@ fn a_wrong_line_is_refused_by_line_column_and_expectation() {
     let kill = |rest: &str| format!(r#"{{"id":1,"when":{{"at":5}},"do":"kill"{rest}}}"#);
     let cases = [
         (kill(r#","node":"broker-a","down-ms":"x""#), "\"x\"", "in \"kill\": invalid type: string \"x\", expected u64"),
-        (kill(r#","node":"broker-a","down":1"#), "\"down\"", "unknown field `down`, expected `node` or `down-ms`"),
+        (
+            kill(r#","node":"broker-a","down":1"#),
+            "\"down\"",
+            "unknown field `down`, expected one of `node`, `silent`, `down-ms`",
+        ),
         (kill(r#","node":["broker-a"]"#), "", "invalid type: sequence, expected a string"),
         (kill(""), "", "missing field `node`"),
         (kill("").replace("kill", "flood"), "\"flood\"", "unknown variant `flood`, expected one of `send`"),

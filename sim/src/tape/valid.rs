@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, BYTES_PER_S_MIN, Config, Latency, Trigger, What};
+use super::{Action, BYTES_PER_S_MIN, Conditions, Config, ConsumerShape, Latency, Model, STRATEGIES, Trigger, What};
 
 /// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
 const TIME_MS_MAX: u64 = 1_000_000_000;
@@ -22,11 +22,14 @@ const COUNT_MAX: u32 = 1_000_000;
 const SECTORS_MAX: u32 = 10_000;
 /// Fastest and slowest clock, in parts in a million.
 const PPM_MAX: u64 = 1_000_000;
+/// Most segments lost, in a million: half of them.
+const LOSS_PPM_MAX: u32 = 500_000;
+/// Smallest window of a connection.
+const WINDOW_BYTES_MIN: u64 = 1 << 10;
+/// Smallest disk.
+const DISK_BYTES_MIN: u64 = 1 << 20;
 /// Most nodes; hosts are numbered with 16 bits.
 const NODES_MAX: usize = 10_000;
-/// Allocation strategies by their Java names.
-const STRATEGIES: [&str; 4] = ["", "AVG", "AVG_BY_CIRCLE", "CONSISTENT_HASH"];
-
 /// What is wrong, and the field or the word at which it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -78,6 +81,19 @@ pub(super) fn config(config: &Config) -> Checked {
     least("network", "min-us", config.network.min_us, 1)?;
     latency("network", &config.network)?;
     latency("disk", &config.disk)?;
+    if let Some(conditions) = &config.conditions {
+        let Conditions { loss_ppm, cut_ppm, window_bytes, busy_ppm, cold_ppm, disk_bytes } = *conditions;
+        most("loss-ppm", loss_ppm, LOSS_PPM_MAX)?;
+        [("cut-ppm", cut_ppm), ("busy-ppm", busy_ppm), ("cold-ppm", cold_ppm)]
+            .into_iter()
+            .try_for_each(|(name, ppm)| most(name, ppm, 1_000_000))?;
+        least("window-bytes", "window-bytes", window_bytes.into(), WINDOW_BYTES_MIN)?;
+        least("disk-bytes", "disk-bytes", disk_bytes, DISK_BYTES_MIN)?;
+    }
+    for (node, by_ms) in &config.clock_offsets_ms {
+        role(config, node, "")?;
+        most("clock-offsets-ms", by_ms.unsigned_abs(), TIME_MS_MAX)?;
+    }
     brokers(config)?;
     clients(config)?;
     for (name, topic) in &config.topics {
@@ -86,9 +102,14 @@ pub(super) fn config(config: &Config) -> Checked {
         }
         topic.brokers.iter().try_for_each(|broker| role(config, broker, "broker"))?;
     }
-    let unknown = config.groups.values().find(|group| !STRATEGIES.contains(&group.strategy.as_str()));
+    let group = config.groups.iter().find(|(_, group)| group.model == Model::Broadcasting);
+    if let Some((name, _)) = group {
+        return Err(at_word(name, "\"clustering\" is expected: the consumer has no broadcasting yet".into()));
+    }
+    let is_known = |name: &str| name.is_empty() || STRATEGIES.contains(&name);
+    let unknown = config.groups.values().find(|group| !is_known(&group.strategy));
     unknown.map_or(Ok(()), |group| {
-        let known = STRATEGIES[1..].join(", ");
+        let known = STRATEGIES.join(", ");
         Err(at_word(
             &group.strategy,
             format!("an allocation strategy is expected ({known}), found \"{}\"", group.strategy),
@@ -176,8 +197,30 @@ fn what(config: &Config, what: &What) -> Checked {
             most("queues", *queues, QUEUES_MAX)?;
             brokers.iter().try_for_each(|broker| role(config, broker, "broker"))
         }
+        What::ResetOffsets { group, topic, back_ms } => {
+            most("back-ms", back_ms.unwrap_or(0), TIME_MS_MAX)?;
+            let reads = |consumer: &ConsumerShape| consumer.group == *group && consumer.topics.contains(topic);
+            if config.consumers.iter().any(reads) {
+                return Ok(());
+            }
+            Err(at_word(
+                group,
+                format!("a group of the header that consumes \"{topic}\" is expected, found \"{group}\""),
+            ))
+        }
+        What::DeleteTopic { topic } => match config.consumers.iter().find(|consumer| consumer.topics.contains(topic)) {
+            Some(reader) => Err(at_word(
+                topic,
+                format!("a topic that nobody reads is expected, but \"{}\" reads \"{topic}\"", reader.name),
+            )),
+            None => Ok(()),
+        },
+        What::Drain { node, for_ms } => {
+            role(config, node, "broker")?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
         What::BrokerJoin { node } => role(config, node, "broker"),
-        What::Kill { node, down_ms } | What::PowerLoss { node, down_ms } => {
+        What::Kill { node, down_ms, .. } | What::PowerLoss { node, down_ms } => {
             role(config, node, "").and_then(|()| down(down_ms))
         }
         What::Restart { node, down_ms } => {
@@ -209,7 +252,7 @@ fn what(config: &Config, what: &What) -> Checked {
             role(config, node, "broker")?;
             most("down-ms", *down_ms, TIME_MS_MAX)
         }
-        What::DiskFull { node, for_ms } => {
+        What::DiskFull { node, for_ms, .. } | What::DiskStalled { node, for_ms } => {
             role(config, node, "")?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }

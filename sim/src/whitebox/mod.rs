@@ -28,6 +28,8 @@ pub struct Licence {
     pub entries: BTreeMap<(String, u32, u64), QueueEntry>,
     /// Whether an index file was damaged: then the index proves nothing.
     pub index: bool,
+    /// Topics that were deleted: their queues may have begun anew, and records of before may be in none.
+    pub deleted: BTreeSet<String>,
 }
 
 /// The first position of each queue (by topic and queue id) that a store does not hold.

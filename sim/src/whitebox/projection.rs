@@ -4,6 +4,7 @@
 //! stopped in order.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use seedmq_reports::{Oracle, Violation};
 
@@ -30,7 +31,8 @@ fn project(records: Vec<LogRecord>, licence: &Licence) -> (Queues<QueueEntry>, V
         let next = queue.last_key_value().map(|(offset, _)| offset + 1);
         let is_lost = |offset: u64| licence.offsets.contains(&(record.topic.clone(), record.queue, offset));
         let follows = |next: u64| next <= record.queue_offset && (next..record.queue_offset).all(is_lost);
-        if next.is_some_and(|next| !follows(next)) {
+        let may_begin_anew = licence.deleted.contains(&record.topic);
+        if next.is_some_and(|next| !follows(next)) && !may_begin_anew {
             holes.push(format!(
                 "{}/{}: the record at {} has offset {}, after {}",
                 record.topic,
@@ -88,7 +90,7 @@ pub fn judge_store(
             entries.remove(offset);
         }
     }
-    let mut wrong = compare(&expected, &actual, log.begin, log.end, completeness);
+    let mut wrong = compare(&expected, &actual, log.begin..log.end, completeness, licence);
     if !wrong.is_empty() {
         let text = format!("the queues of {broker} are not the projection of its log: {}", wrong[0]);
         wrong.truncate(10);
@@ -100,17 +102,17 @@ pub fn judge_store(
 fn compare(
     expected: &Queues<QueueEntry>,
     actual: &Queues<QueueEntry>,
-    begin: u64,
-    end: u64,
+    log: Range<u64>,
     completeness: Completeness,
+    licence: &Licence,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     for ((topic, queue), entries) in actual {
         let right = expected.get(&(topic.clone(), *queue));
         for (offset, entry) in entries {
-            let inside = (begin..end).contains(&entry.physical);
+            let inside = log.contains(&entry.physical);
             let due = right.and_then(|right| right.get(offset));
-            let stale = entry.physical < begin || (completeness == Completeness::Partial && !inside);
+            let stale = entry.physical < log.start || (completeness == Completeness::Partial && !inside);
             if !stale && !due.is_some_and(|due| same(topic, due, entry)) {
                 wrong.push(format!("{topic}/{queue}:{offset} is {entry:?}, the log says {due:?}"));
             }
@@ -119,7 +121,8 @@ fn compare(
     if completeness == Completeness::Whole {
         for ((topic, queue), entries) in expected {
             let there = actual.get(&(topic.clone(), *queue));
-            let missing = entries.keys().find(|offset| there.is_none_or(|there| !there.contains_key(offset)));
+            let is_missing = |offset: &&u64| there.is_none_or(|there| !there.contains_key(offset));
+            let missing = entries.keys().find(is_missing).filter(|_| !licence.deleted.contains(topic));
             if let Some(offset) = missing {
                 wrong.push(format!("{topic}/{queue}:{offset} is missing, the log says {:?}", entries[offset]));
             }
@@ -140,7 +143,7 @@ fn same(topic: &str, due: &QueueEntry, entry: &QueueEntry) -> bool {
 pub fn summary(store: &impl Files, licence: &Licence) -> (u64, BTreeMap<(String, u32), u64>) {
     let log = read_log(store, &licence.ranges);
     let mut next = BTreeMap::new();
-    for record in &log.records {
+    for record in log.records.iter().filter(|record| !licence.deleted.contains(&record.topic)) {
         next.insert((record.topic.clone(), record.queue), record.queue_offset + 1);
     }
     (log.end, next)

@@ -138,31 +138,51 @@ enum Found {
     Broken(String),
 }
 
-fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
-}
-
-/// The value of a property; nothing when it is empty.
-fn property<'a>(properties: &'a str, name: &str) -> Option<&'a str> {
-    let pairs = properties.split('\u{2}').filter_map(|pair| pair.split_once('\u{1}'));
-    pairs.filter(|(own, value)| *own == name && !value.is_empty()).last().map(|(_, value)| value)
-}
-
-fn tags_code(properties: &str) -> i64 {
-    property(properties, "TAGS").map_or(0, |tag| i64::from(java_hash(tag)))
-}
-
-/// Halves that were rolled back are not indexed.
-fn key_hashes(topic: &str, sys_flag: u32, properties: &str) -> Vec<u32> {
-    if sys_flag & ROLLED_BACK == ROLLED_BACK {
-        return Vec::new();
+/// Java's hash of a text that begins with one whose hash is known.
+fn java_hash(begin: i32, text: &str) -> i32 {
+    let more = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if text.is_ascii() {
+        return text.bytes().fold(begin, |hash, byte| more(hash, byte.into()));
     }
-    let keys = property(properties, "KEYS").into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
-    property(properties, "UNIQ_KEY").into_iter().chain(keys).map(|key| key_hash(topic, key)).collect()
+    text.encode_utf16().fold(begin, more)
 }
 
-fn key_hash(topic: &str, key: &str) -> u32 {
-    java_hash(&format!("{topic}#{key}")).checked_abs().unwrap_or(0).unsigned_abs()
+/// The properties that queue and index are made from, as far as they are not empty; of two of one name the last.
+#[derive(Default)]
+struct Labels<'a> {
+    tag: Option<&'a str>,
+    keys: Option<&'a str>,
+    unique: Option<&'a str>,
+}
+
+impl<'a> Labels<'a> {
+    fn read(properties: &'a str) -> Labels<'a> {
+        let mut labels = Labels::default();
+        for pair in properties.as_bytes().split(|byte| *byte == 2) {
+            let Some(middle) = memchr::memchr(1, pair).filter(|middle| middle + 1 < pair.len()) else { continue };
+            let place = match &pair[..middle] {
+                b"TAGS" => &mut labels.tag,
+                b"KEYS" => &mut labels.keys,
+                b"UNIQ_KEY" => &mut labels.unique,
+                _ => continue,
+            };
+            *place = std::str::from_utf8(&pair[middle + 1..]).ok();
+        }
+        labels
+    }
+    /// Hashes of the unique key and of each key. Halves that were rolled back are not indexed.
+    fn key_hashes(&self, topic: i32, sys_flag: u32) -> Vec<u32> {
+        if sys_flag & ROLLED_BACK == ROLLED_BACK {
+            return Vec::new();
+        }
+        let keys = self.keys.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
+        self.unique.into_iter().chain(keys).map(|key| key_hash(topic, key)).collect()
+    }
+}
+
+/// The hash of `topic#key`, given that of `topic#`.
+fn key_hash(topic: i32, key: &str) -> u32 {
+    java_hash(topic, key).checked_abs().unwrap_or(0).unsigned_abs()
 }
 
 fn parse(bytes: &[u8], position: u64) -> Found {
@@ -211,9 +231,10 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     if physical != position {
         return Some(Found::Broken(format!("the record at {position} says that it stands at {physical}")));
     }
-    let (size, tags_code) = (bytes.len() as u32, tags_code(properties));
-    let keys = key_hashes(&topic, sys_flag, properties);
-    let tag_key = property(properties, "TAGS").map(|tag| key_hash(&topic, &format!("T#{tag}")));
+    let (labels, begin) = (Labels::read(properties), java_hash(java_hash(0, &topic), "#"));
+    let (size, tags_code) = (bytes.len() as u32, labels.tag.map_or(0, |tag| i64::from(java_hash(0, tag))));
+    let keys = labels.key_hashes(begin, sys_flag);
+    let tag_key = labels.tag.map(|tag| key_hash(java_hash(begin, "T#"), tag));
     Some(Found::Message(LogRecord {
         physical,
         size,

@@ -141,7 +141,7 @@ fn echo(plan: &Plan) -> Outcome {
         }
         nodes.iter().for_each(|node| handle.kill(*node));
         madsim::time::sleep(Duration::from_millis(10)).await;
-        let (_, hash) = log.result();
+        let (.., hash) = log.result();
         let [answered, lost] = [0, 1].map(|n: usize| counts[n].load(Ordering::Relaxed));
         Outcome { hash, answered, lost, end_ms: world.now_ns() / 1_000_000 }
     })

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use seedmq::{Message, Producer, PushConsumer};
 use seedmq_tests::figures::{Figures, Quantity, Side};
 use seedmq_tests::load::{self, Outcome, Pulling, Sending};
 use seedmq_tests::process::{Process, until};
@@ -23,9 +24,15 @@ struct Arguments {
     /// Bytes of bodies in a burst, in MB
     #[arg(long, default_value_t = 400)]
     burst: u64,
-    /// Only these lines: burst, single, small, queues, pull, sync, start, restart, memory, minute
+    /// Only these lines: burst, single, small, queues, pull, push, sync, start, restart, memory, minute
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Queues of the store that is started again, eight a topic
+    #[arg(long, default_value_t = 16_000, value_parser = clap::value_parser!(u32).range(8..=80_000))]
+    restart_queues: u32,
+    /// Messages of a round of push
+    #[arg(long, default_value_t = 2_000)]
+    pushes: u32,
     /// Without SeedMQ (to try the harness)
     #[arg(long)]
     without_ours: bool,
@@ -163,8 +170,11 @@ fn common_lines(arguments: &Arguments, wanted: &dyn Fn(&str) -> bool, figures: &
     if wanted("pull") {
         pulls(&mut subjects, arguments, figures, messages * 2);
     }
+    if wanted("push") {
+        pushes(&mut subjects, arguments, figures);
+    }
     if wanted("queues") {
-        subjects.iter().for_each(|subject| create_many(&subject.addr()));
+        subjects.iter().for_each(|subject| create_many(&subject.addr(), TOPICS));
         let load = Sending { topics: TOPICS, ..sending("many", 4, 64, 1024, messages) };
         run_line(&mut subjects, arguments, figures, "send over 16,000 queues", &load);
     }
@@ -190,9 +200,60 @@ fn pulls(subjects: &mut [Subject], arguments: &Arguments, figures: &mut Figures,
     }
 }
 
-fn create_many(addr: &str) {
+/// From the call of a send to the handler of a push consumer, both of our client library, one message at a time.
+fn pushes(subjects: &mut [Subject], arguments: &Arguments, figures: &mut Figures) {
+    const LINE: &str = "push 1 KiB, one at a time, from send to handler";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for round in 0..arguments.rounds {
+        for subject in subjects.iter_mut() {
+            let Subject::Cluster(side, servers) = subject else { continue };
+            if round == 0 {
+                raw::create_topic(&servers.brokers[0].addr, "pushed", 1).expect("a topic can be created");
+            }
+            let mut micros = runtime.block_on(pushed(&servers.name_server_list(), arguments.pushes));
+            micros.sort_by(f64::total_cmp);
+            for (quantity, share) in [(Quantity::P50, 0.5), (Quantity::P99, 0.99)] {
+                let at = (micros.len() as f64 * share) as usize;
+                eprintln!("{LINE}: {side:?} {quantity:?} {:.0} µs", micros[at]);
+                figures.add(LINE, quantity, *side, micros[at]);
+            }
+        }
+    }
+}
+
+/// The latency of each message in microseconds. A first one, which waits for routes and queues, does not count.
+async fn pushed(name_servers: &str, messages: u32) -> Vec<f64> {
+    let producer = Producer::builder("P_PUSH").name_servers(name_servers).start().expect("a producer");
+    let consumer = PushConsumer::builder("C_PUSH").name_servers(name_servers).subscribe("pushed", "*").from_first();
+    let consumer = consumer.start().await.expect("a consumer");
+    let mut micros = Vec::new();
+    for n in 0..=messages {
+        let mut body = vec![b'x'; 1024];
+        body[..4].copy_from_slice(&n.to_be_bytes());
+        let started = Instant::now();
+        let arrived = async {
+            loop {
+                let delivery = consumer.next().await.expect("the consumer runs");
+                // What an earlier round has left to be delivered again is passed over.
+                let (ours, took) = (delivery.messages()[0].body.starts_with(&n.to_be_bytes()), started.elapsed());
+                delivery.ack().await;
+                if ours {
+                    return took;
+                }
+            }
+        };
+        let (sent, took) = tokio::join!(producer.send("pushed", Message::new(body)), arrived);
+        sent.expect("the broker takes it");
+        micros.push(took.as_secs_f64() * 1e6);
+    }
+    producer.shutdown().await;
+    consumer.shutdown().await;
+    micros.split_off(1)
+}
+
+fn create_many(addr: &str, topics: u32) {
     let mut raw = Raw::connect(addr).expect("the broker runs");
-    for n in 0..TOPICS {
+    for n in 0..topics {
         let topic = format!("many{n:04}");
         let fields = [
             ("topic", topic.as_str()),
@@ -289,22 +350,24 @@ fn starts(arguments: &Arguments, figures: &mut Figures) {
 }
 
 fn restarts(arguments: &Arguments, figures: &mut Figures) {
+    let (topics, queues) = (arguments.restart_queues / 8, arguments.restart_queues / 8 * 8);
+    let [killed, stopped] = ["kill -9", "a clean stop"].map(|end| format!("start after {end}, 4 GB, {queues} queues"));
     for subject in clusters(arguments, &[]) {
         let Subject::Cluster(side, mut servers) = subject else { continue };
         let addr = servers.brokers[0].addr.clone();
-        create_many(&addr);
-        let load = Sending { topics: TOPICS, addr, ..sending("many", 4, 64, 1024, 4_000_000_000 / 1024) };
+        create_many(&addr, topics);
+        let load = Sending { topics, addr, ..sending("many", 4, 64, 1024, 4_000_000_000 / 1024) };
         load::send(&load).expect("the broker answers");
         for _ in 0..arguments.rounds {
             servers.brokers[0].kill();
             let seconds = time_to_first_answer(&mut servers);
-            eprintln!("start after kill -9, 4 GB: {side:?} {seconds:.3} s");
-            figures.add("start after kill -9, 4 GB, 16,000 queues", Quantity::Seconds, side, seconds);
+            eprintln!("{killed}: {side:?} {seconds:.3} s");
+            figures.add(&killed, Quantity::Seconds, side, seconds);
             std::thread::sleep(Duration::from_secs(3));
             servers.brokers[0].stop();
             let seconds = time_to_first_answer(&mut servers);
-            eprintln!("start after a clean stop, 4 GB: {side:?} {seconds:.3} s");
-            figures.add("start after a clean stop, 4 GB, 16,000 queues", Quantity::Seconds, side, seconds);
+            eprintln!("{stopped}: {side:?} {seconds:.3} s");
+            figures.add(&stopped, Quantity::Seconds, side, seconds);
             std::thread::sleep(Duration::from_secs(12));
         }
     }
@@ -315,7 +378,7 @@ fn main() -> ExitCode {
     let only = arguments.only.clone();
     let wanted = move |line: &str| only.is_empty() || only.iter().any(|one| one == line);
     let mut figures = Figures::default();
-    if ["burst", "single", "small", "queues", "pull", "memory", "minute"].iter().any(|line| wanted(line)) {
+    if ["burst", "single", "small", "queues", "pull", "push", "memory", "minute"].iter().any(|line| wanted(line)) {
         common_lines(&arguments, &wanted, &mut figures);
     }
     if wanted("sync") {

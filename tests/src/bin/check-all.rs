@@ -58,6 +58,8 @@ enum Work {
     RealProcesses,
     /// One command of the simulator.
     Sim(Vec<&'static str>),
+    /// The simulator without optimisation, against the other one.
+    Debug,
 }
 
 struct Step {
@@ -118,6 +120,11 @@ fn steps() -> Vec<Step> {
             name: "snapshots",
             about: "what a run comes to, as texts that change only with the code or the scenario: the example for other projects",
             work: Work::WithSimulator(vec!["test", "-p", "seedmq-example", "--release"]),
+        },
+        Step {
+            name: "debug",
+            about: "a run has the same hash in the simulator without optimisation, where every overflow and assertion counts",
+            work: Work::Debug,
         },
         Step {
             name: "campaign",
@@ -244,6 +251,41 @@ fn sim(words: &[&str], name: &str) -> (bool, String) {
     (ok, text)
 }
 
+/// What is run in both builds of the simulator.
+const BOTH_BUILDS: [&str; 8] =
+    ["run", "broker-crash", "power-loss-async-flush", "disk-faults", "swarm", "--seeds", "0..4", "--twice-every=0"];
+
+/// Runs the same seeds in the debug and the release build and compares what they came to.
+fn debug_and_release() -> (bool, String) {
+    let (ok, text) = build_simulator();
+    if !ok {
+        return (ok, text);
+    }
+    let build = [&["build", "-p", "seedmq-sim", "--bin", "sim"][..], &SIMULATED].concat();
+    let (ok, text) = run(&mut cargo(&build), "build-sim-debug");
+    if !ok {
+        return (ok, text);
+    }
+    let hashes = |program: &Path, name: &str| {
+        let records = logs().join(format!("{name}.json"));
+        let report = logs().join(name);
+        let mut command = Command::new(program);
+        command.args(BOTH_BUILDS).arg("--json").arg(&records).arg("--report").arg(&report);
+        let (ok, text) = run(&mut command, name);
+        let list: Vec<serde_json::Value> =
+            std::fs::read(&records).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let brief = |r: &serde_json::Value| format!("{}:{} {} {}", r["scenario"], r["seed"], r["events"], r["hash"]);
+        (ok, list.iter().map(brief).collect::<Vec<_>>(), text)
+    };
+    let (fast_ok, fast, mut all) = hashes(&simulator(), "hashes-release");
+    let (slow_ok, slow, text) = hashes(&repository().join("target/sim/debug/sim"), "hashes-debug");
+    all += &text;
+    let differ = fast.iter().zip(&slow).filter(|(fast, slow)| fast != slow);
+    differ.for_each(|(fast, slow)| all += &format!("error: release {fast}, debug {slow}\n"));
+    println!("    {} runs compared", slow.len());
+    (fast_ok && slow_ok && fast == slow && !fast.is_empty(), all)
+}
+
 /// The executable of one target in cargo's messages: a program (`bin`) or a file of tests (`test`).
 fn executable(messages: &str, name: &str, kind: &str) -> Option<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -284,6 +326,7 @@ fn main() -> ExitCode {
             Work::WithSimulator(words) => with_simulator(words, step.name),
             Work::RealProcesses => real_processes(),
             Work::Sim(words) => sim(words, step.name),
+            Work::Debug => debug_and_release(),
         };
         let counts = Counts::of(&text);
         // A step without a test harness is one check.

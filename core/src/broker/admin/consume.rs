@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::broker::dispatch::{Caller, Fault, Handled};
 use crate::broker::offset_requests::signed;
-use crate::broker::stats::{Meter, Window};
 use crate::broker::{Broker, BrokerEvent};
+use crate::meter::{Meter, Window};
 use crate::node::Cx;
 use crate::wire::admin::{BrokerStatsData, BrokerStatsItem, ViewBrokerStatsDataHeader};
 use crate::wire::codes::response;
@@ -20,6 +20,9 @@ use crate::wire::group::{
 use crate::wire::json::{self, Style};
 use crate::wire::topic::TopicList;
 use crate::wire::{Frame, Header};
+
+/// Between the topics of a list (Java `GetConsumeStatsRequestHeader.TOPIC_NAME_SEPARATOR`).
+const TOPIC_SEPARATOR: char = ';';
 
 impl From<Window> for BrokerStatsItem {
     fn from(window: Window) -> BrokerStatsItem {
@@ -39,10 +42,15 @@ impl Broker {
         cx: &mut Cx<'_, BrokerEvent>,
     ) -> Handled {
         let header = GetConsumeStatsHeader::read(&frame.fields)?;
-        let topics: Vec<String> = match header.topic.as_deref() {
-            None | Some("") => self.offsets.topics_of(&header.consumer_group).map(str::to_owned).collect(),
-            Some(topic) => vec![topic.to_owned()],
-        };
+        let list = header.topic_list.as_deref().unwrap_or("");
+        let mut topics: BTreeSet<String> =
+            list.split(TOPIC_SEPARATOR).filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
+        if topics.is_empty() {
+            topics = match header.topic.as_deref() {
+                None | Some("") => self.offsets.topics_of(&header.consumer_group).map(str::to_owned).collect(),
+                Some(topic) => BTreeSet::from([topic.to_owned()]),
+            };
+        }
         let mut stats = ConsumeStats::default();
         for topic in topics {
             self.add_consume_stats(&header.consumer_group, &topic, &mut stats, cx)?;

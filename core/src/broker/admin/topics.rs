@@ -4,12 +4,13 @@
 //! does not do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Kept;
 use crate::broker::dispatch::{Caller, Fault, Handled};
 use crate::broker::offset_requests::signed;
 use crate::broker::topics::{PERM_INHERIT, PERM_READ, PERM_WRITE, QUEUES_MAX, TOPICS_MAX};
-use crate::broker::{Broker, BrokerEvent, names};
+use crate::broker::{Broker, BrokerEvent, Removal, names};
 use crate::node::Cx;
 use crate::wire::codes::response;
 use crate::wire::json::{self, Style};
@@ -106,6 +107,9 @@ impl Broker {
             self.fence.remove_topic(&topic);
             self.files.offsets.want(self.offsets.version());
             self.store.delete_topic(&topic, cx.disk, &mut self.asks);
+            let removed = self.last_removal.removed + 1;
+            self.files.removed.want(removed);
+            self.last_removal = Removal { topics: self.topics.version(), offsets: self.offsets.version(), removed };
         }
         self.confirm_when_saved(Kept::Topics, caller, caller.success())
     }
@@ -140,8 +144,9 @@ impl Broker {
     ) -> Handled {
         let name = GetTopicStatsInfoHeader::read(&frame.fields)?.topic;
         let missing = || Fault::new(response::TOPIC_NOT_EXIST, format!("topic[{name}] not exist"));
-        let config = &self.topics.get(&name).ok_or_else(missing)?.config;
-        let queues = config.read_queue_nums.max(config.write_queue_nums);
+        let topic = self.topics.get(&name).ok_or_else(missing)?;
+        let topic_put_tps = topic.puts.window(Duration::from_secs(60)).per_second;
+        let queues = topic.config.read_queue_nums.max(topic.config.write_queue_nums);
         let mut offset_table = BTreeMap::new();
         for queue_id in 0..queues {
             let range = self.range_of(&name, queue_id);
@@ -153,7 +158,7 @@ impl Broker {
                 TopicOffset { min_offset: signed(range.start), max_offset: signed(range.end), last_update_timestamp };
             offset_table.insert(self.message_queue(&name, queue_id), offsets);
         }
-        let body = json::to_vec(&TopicStatsTable { offset_table, ..TopicStatsTable::default() }, Style::Fastjson);
+        let body = json::to_vec(&TopicStatsTable { offset_table, topic_put_tps }, Style::Fastjson);
         Ok(caller.success().with_body(body).into())
     }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::message::record;
+use crate::wire::group::ConsumeStats;
+use crate::wire::json;
+use crate::wire::topic::TopicStatsTable;
 
 #[test]
 fn topics_and_groups_are_administered() {
@@ -47,6 +50,47 @@ fn topics_and_groups_are_administered() {
     assert!(String::from_utf8_lossy(&config.body).contains(r#""consumeEnable":false"#));
     let bad = frame(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[]).with_body(r#"{"groupName":"bad name"}"#);
     assert_eq!(world.ask(conn, bad).code, 29);
+}
+
+#[test]
+fn statistics_of_a_group_are_those_of_the_topics_that_were_asked_for() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    world.ask(conn, beat("a", "CG", "A"));
+    for topic in ["A", "B", "C"] {
+        world.send(conn, topic, "");
+        let commit = [("consumerGroup", "CG"), ("topic", topic), ("queueId", "0"), ("commitOffset", "1")];
+        assert_eq!(world.ask(conn, frame(request::UPDATE_CONSUMER_OFFSET, &commit)).code, 0);
+    }
+    let mut topics = |more: &[(&str, &str)]| {
+        let fields = [&[("consumerGroup", "CG")], more].concat();
+        let stats = world.ask(conn, frame(request::GET_CONSUME_STATS, &fields));
+        let stats: ConsumeStats = json::from_slice(&stats.body).unwrap();
+        let topics: std::collections::BTreeSet<_> = stats.offset_table.into_keys().map(|queue| queue.topic).collect();
+        topics.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(topics(&[]), "A B C");
+    assert_eq!(topics(&[("topic", "B")]), "B");
+    assert_eq!(topics(&[("topicList", "A;C;")]), "A C");
+    assert_eq!(topics(&[("topic", "B"), ("topicList", "A;No;A")]), "A", "the list wins");
+    assert_eq!(topics(&[("topic", ""), ("topicList", ";")]), "A B C");
+}
+
+#[test]
+fn the_rate_of_a_topic_is_that_of_the_last_minute() {
+    let mut world = World::new(config());
+    let conn = world.connect(1);
+    world.send(conn, "T", "");
+    let rate = |world: &mut World, seconds: u64| {
+        world.pass(Duration::from_secs(seconds));
+        let stats = world.ask(conn, frame(request::GET_TOPIC_STATS_INFO, &[("topic", "T")]));
+        json::from_slice::<TopicStatsTable>(&stats.body).unwrap().topic_put_tps
+    };
+    assert_eq!(rate(&mut world, 60), 0.0, "the only message was sent before the first sample");
+    (0..30).for_each(|_| assert_eq!(world.send(conn, "T", "").code, 0));
+    let of_a_minute = rate(&mut world, 20);
+    assert!((0.4..=1.6).contains(&of_a_minute), "{of_a_minute}");
+    assert_eq!(rate(&mut world, 100), 0.0);
 }
 
 #[test]

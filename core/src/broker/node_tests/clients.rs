@@ -26,6 +26,26 @@ fn groups_hear_of_their_members() {
 }
 
 #[test]
+fn a_group_that_wants_no_notice_gets_none_when_a_member_leaves() {
+    let mut world = World::new(config());
+    let (a, b, c) = (world.connect(1), world.connect(2), world.connect(3));
+    let quiet = frame(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &[])
+        .with_body(r#"{"groupName":"Q","notifyConsumerIdsChangedEnable":false}"#);
+    assert_eq!(world.ask(a, quiet).code, 0);
+    for (group, notices) in [("Q", 0), ("CG", 1)] {
+        for (conn, client) in [(a, "a"), (b, "b"), (c, "c")] {
+            world.ask(conn, beat(client, group, "T"));
+        }
+        world.pushes(a);
+        let leave = frame(request::UNREGISTER_CLIENT, &[("clientID", "b"), ("consumerGroup", group)]);
+        assert_eq!(world.ask(b, leave).code, 0);
+        assert_eq!(world.pushes(a), notices, "{group}");
+    }
+    world.input(Input::Closed { conn: c });
+    assert_eq!(world.pushes(a), 2, "of a connection that closes, both groups hear, as in Java");
+}
+
+#[test]
 fn offsets_survive_a_killed_broker() {
     let mut world = World::new(config());
     let conn = world.connect(1);

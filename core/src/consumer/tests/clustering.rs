@@ -1,7 +1,9 @@
 //! Concurrent consumption.
 
 use super::*;
+use crate::wire::admin::{ConsumeStatus, ConsumerRunningInfo, GetConsumerRunningInfoHeader, ProcessQueueInfo};
 use crate::wire::heartbeat::HeartbeatData;
+use crate::wire::lock::MessageQueue;
 
 const ME: &str = "127.0.0.1@1#1";
 
@@ -145,6 +147,23 @@ fn a_reset_delivers_again_and_old_outcomes_count_for_nothing() {
     world.bench.pass(5000);
     assert_eq!(world.broker.borrow().committed[&0], 1);
     assert_eq!(world.bench.node.in_flight(), 3);
+}
+
+/// The broker lost its tail, and sends the consumer back to what it has: a message before that may still wait to be tried again.
+#[test]
+fn a_correction_leads_past_no_unfinished_message() {
+    let broker = Broker::new(1);
+    broker.borrow_mut().append(0, 4, "x");
+    let mut world = World::reading(config(), broker, "*");
+    let delivered = world.delivered();
+    delivered[1..].iter().for_each(|(delivery, _)| world.consume(*delivery, Outcome::Success));
+    world.consume(delivered[0].0, Outcome::Later);
+    world.broker.borrow_mut().lost_its_tail = true;
+    world.broker.borrow_mut().reset = Some((0, 2));
+    world.append(0, 1, "x");
+    let told = |event: &ConsumerEvent| matches!(event, ConsumerEvent::Corrected { from: 4, to: 0, .. });
+    assert!(world.bench.events.iter().any(told), "{:?}", world.bench.events);
+    assert_eq!(world.bodies().first().map(String::as_str), Some("0-0"));
 }
 
 #[test]
@@ -336,7 +355,84 @@ fn a_broken_record_is_told_and_passed_over() {
 fn requests_that_are_not_offered_are_answered_so() {
     let mut world = World::reading(config(), Broker::new(1), "*");
     world.bench.sent.clear();
-    world.bench.push("a:1", &Frame { opaque: 9, ..Frame::request(code::GET_CONSUMER_RUNNING_INFO) });
+    world.bench.push("a:1", &Frame { opaque: 9, ..Frame::request(code::CONSUME_MESSAGE_DIRECTLY) });
     let (_, answer) = &world.bench.sent[0];
     assert_eq!((answer.code, answer.opaque, answer.is_response()), (response::REQUEST_CODE_NOT_SUPPORTED, 9, true));
+}
+
+#[test]
+fn an_operator_is_told_how_a_member_is() {
+    let broker = Broker::new(2);
+    broker.borrow_mut().append(0, 5, "x");
+    let mut world = World::reading(config(), broker, "x||y");
+    let started_ms = world.bench.now.wall_ms;
+    let delivered = world.delivered();
+    world.bench.pass(400);
+    world.consume(delivered[0].0, Outcome::Success);
+    world.consume(delivered[1].0, Outcome::Later);
+    world.bench.pass(600);
+    let mut ask = |group: &str, jstack_enable: bool| {
+        let (consumer_group, client_id) = (group.to_owned(), ME.to_owned());
+        let header = GetConsumerRunningInfoHeader { consumer_group, client_id, jstack_enable };
+        world.bench.sent.clear();
+        world.bench.push("a:1", &Frame::request(code::GET_CONSUMER_RUNNING_INFO).with_header(&header));
+        let answer = world.bench.sent.iter().map(|(_, frame)| frame.clone()).find(Frame::is_response);
+        answer.expect("an answer")
+    };
+    let refused = ask("H", false);
+    let text = "The Consumer Group <H> not exist in this consumer";
+    assert_eq!((refused.code, refused.remark.as_deref()), (response::SYSTEM_ERROR, Some(text)));
+
+    let info = ask("G", false);
+    assert!(info.body.starts_with(br#"{"mqPopTable":{},"mqTable":{{"brokerName":"a","queueId":0,"topic":"T"}:{"#));
+    let info: ConsumerRunningInfo = json::from_slice(&info.body).unwrap();
+    assert_eq!(info.jstack, None);
+    let ms = started_ms as i64;
+    let queue = |queue_id: i32| MessageQueue { broker_name: "a".into(), queue_id, topic: "T".into() };
+    let expected = ProcessQueueInfo {
+        commit_offset: 1,
+        cached_msg_count: 4,
+        cached_msg_min_offset: 1,
+        cached_msg_max_offset: 4,
+        last_pull_timestamp: ms,
+        last_consume_timestamp: ms + 400,
+        last_lock_timestamp: ms,
+        ..ProcessQueueInfo::default()
+    };
+    assert_eq!(info.mq_table[&queue(0)], expected);
+    assert_eq!((info.mq_table.len(), info.mq_table[&queue(1)].cached_msg_count), (2, 0));
+    let status = ConsumeStatus {
+        pull_rt: 0.0,
+        pull_tps: 5.0,
+        consume_rt: 400.0,
+        consume_ok_tps: 1.0,
+        consume_failed_tps: 1.0,
+        consume_failed_msgs: 1,
+    };
+    assert_eq!(info.status_table["T"], status);
+    let topics: Vec<_> = info.subscription_set.iter().map(|data| (&*data.topic, &*data.sub_string)).collect();
+    assert_eq!(topics, [("%RETRY%G", "*"), ("T", "x||y")]);
+    for (name, value) in [
+        ("PROP_CONSUME_TYPE", "CONSUME_PASSIVELY"),
+        ("PROP_NAMESERVER_ADDR", "n:1"),
+        ("PROP_CONSUMEORDERLY", "false"),
+        ("PROP_CONSUMER_START_TIMESTAMP", &*ms.to_string()),
+        ("consumerGroup", "G"),
+    ] {
+        assert_eq!(info.properties[name], value, "{name}");
+    }
+    let info: ConsumerRunningInfo = json::from_slice(&ask("G", true).body).unwrap();
+    let expected = "3 deliveries without an outcome\nT a:0 offsets 2 to 2: for 1000 ms\n";
+    assert!(info.jstack.as_ref().is_some_and(|text| text.starts_with(expected)), "{:?}", info.jstack);
+
+    // What failed counts for an hour, in steps of ten minutes; rates are those of a minute.
+    world.bench.pass(3_000_000);
+    let mut failed_after = |ms: u64| {
+        world.bench.pass(ms);
+        let now = world.bench.now;
+        world.bench.node.stats["T"].status(now.mono).consume_failed_msgs
+    };
+    assert_eq!(failed_after(0), 1);
+    assert_eq!(failed_after(1_200_000), 0);
+    assert_eq!(world.bench.node.stats["T"].status(world.bench.now.mono).consume_failed_tps, 0.0);
 }

@@ -139,6 +139,8 @@ pub(super) struct Recovery {
     gave_up: bool,
     /// Whether something was cut or queue files may hold more than they should.
     scrub: bool,
+    /// A topic was removed after the snapshot that is believed.
+    has_removed: bool,
     scanned_from: Option<u64>,
     /// Log files behind the end, which go.
     cut: Vec<LogFile>,
@@ -303,8 +305,15 @@ impl Store {
             if snapshot.kind == Kind::Written {
                 self.distrust(&snapshot, recovery.base.as_ref());
             }
-            self.removed = snapshot.removed;
+            for (topic, through) in snapshot.removed {
+                match self.removed.iter_mut().find(|(known, _)| *known == topic) {
+                    Some((_, known)) => *known = through.max(*known),
+                    None => self.removed.push((topic, through)),
+                }
+            }
         }
+        // What is appended from here on is of the time after the removal.
+        self.removed.iter_mut().for_each(|(_, through)| *through = marks.written.min(*through));
         self.retention.open(now);
         if recovery.trust != Trust::Clean && marks.written > 0 {
             self.snapshot_soon(now);

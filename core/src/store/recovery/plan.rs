@@ -3,6 +3,8 @@
 //! Invariant: entries are believed only below a position for which somebody has promised that they are on disk: our snapshot,
 //! a clean stop, or the times of the Java checkpoint.
 
+use std::sync::Arc;
+
 use crate::store::zeros::is_blank;
 use bytes::Bytes;
 
@@ -78,7 +80,8 @@ impl Store {
             return Ok(self.believe(recovery, Trust::Snapshot, best));
         }
         recovery.queues_from = self.safe_position(recovery, disk, asks)?;
-        if recovery.folders.is_empty() || recovery.queues_from == begin {
+        // Queue files alone do not tell on which side of a removal they are.
+        if recovery.folders.is_empty() || recovery.queues_from == begin || !self.removed.is_empty() {
             return Ok(self.believe_nothing(recovery));
         }
         (recovery.trust, recovery.scrub) = (Trust::Checkpoint, true);
@@ -94,6 +97,18 @@ impl Store {
 
     /// Takes queues from a snapshot.
     fn believe(&mut self, recovery: &mut Recovery, trust: Trust, snapshot: Snapshot) -> Stage {
+        // Whether the snapshot is older than the removal of a topic.
+        let was_removed = |topic: &Arc<str>| {
+            let is_news = |(removed, through): &&(Arc<str>, u64)| removed == topic && *through >= snapshot.through;
+            self.removed.iter().filter(is_news).any(|removal| !snapshot.removed.contains(removal))
+        };
+        let gone: Vec<Arc<str>> = snapshot.topics.iter().map(|(topic, _)| topic.clone()).filter(was_removed).collect();
+        let mut snapshot = snapshot;
+        if !gone.is_empty() && !crate::planted!("removed-topic-comes-back") {
+            crate::sometimes!("topic removed after the snapshot that recovery goes by");
+            snapshot.topics.retain(|(topic, _)| !gone.contains(topic));
+            recovery.has_removed = true;
+        }
         if !folders_are_there(&snapshot, recovery) {
             let note = format!("folders of queues are missing below {}: all queues are rebuilt", names::QUEUES);
             recovery.notes.push(note);
@@ -107,7 +122,7 @@ impl Store {
         recovery.trust = trust;
         (recovery.queues_from, recovery.index_from) = (snapshot.through, snapshot.through);
         recovery.last_ms = snapshot.store_ms;
-        recovery.scrub = trust == Trust::Snapshot && !recovery.same_boot;
+        recovery.scrub = recovery.has_removed || (trust == Trust::Snapshot && !recovery.same_boot);
         recovery.snapshot = Some(snapshot);
         Stage::Index
     }

@@ -181,8 +181,9 @@ impl Store {
     ) -> Result<bool, Halt> {
         recovery.last_ms = found.store_ms;
         let size = u32::try_from(found.total).expect("lengths have 32 bits");
-        let removed = recovery.snapshot.iter().flat_map(|snapshot| &snapshot.removed);
-        let is_removed = removed.filter(|(topic, _)| **topic == *found.topic).any(|(_, through)| at < *through);
+        let removed = recovery.snapshot.iter().flat_map(|snapshot| &snapshot.removed).chain(&self.removed);
+        let mut removals = removed.filter(|(topic, _)| **topic == *found.topic);
+        let is_removed = removals.any(|(_, through)| at < *through) && !crate::planted!("removed-topic-comes-back");
         let Ok(queue_id) = u32::try_from(found.queue_id) else { return Ok(false) };
         if is_removed || found.topic.is_empty() {
             return Ok(false);

@@ -270,6 +270,21 @@ fn old_files_go_at_their_hour_and_queues_begin_later() {
 }
 
 #[test]
+fn the_hour_at_which_old_files_go_is_a_local_one() {
+    // 1,795,391,788,099 is 23:56:28 UTC, so after four days and some minutes it is past 00:00 UTC: 05:36 in India, 19:06 in New York.
+    for (offset_s, hour, goes) in
+        [(0, 0, true), (0, 5, false), (19_800, 5, true), (-18_000, 19, true), (-18_000, 0, false)]
+    {
+        let mut rig = rig(|config| (config.delete_at_hours, config.utc_offset_s) = (vec![hour], offset_s));
+        filled(&mut rig, 30);
+        rig.pass(60);
+        rig.pass(4 * 24 * 3600);
+        (0..60).for_each(|_| rig.pass(10));
+        assert_eq!(rig.store.marks().begin > 0, goes, "{offset_s} s ahead of UTC, at {hour}: {:?}", rig.news);
+    }
+}
+
+#[test]
 fn a_nearly_full_disk_gives_up_files_of_any_age_but_the_last() {
     let mut rig = rig(|config| config.delete_at_hours = Vec::new());
     filled(&mut rig, 80);
