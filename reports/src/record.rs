@@ -255,7 +255,7 @@ pub struct RunRecord {
     /// Plants that the code passed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plants: BTreeMap<String, PlantTrace>,
-    /// Virtual time from the last fault to convergence.
+    /// Virtual time from the end of the last fault to the moment at which everything first looked well again; none without a fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_ms: Option<u64>,
     /// Virtual time at which the cluster was ready; the times of a tape count from there.

@@ -86,6 +86,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-gone"],
     },
     Plant {
+        name: "topics-of-first-registration-ignored",
+        about: "the name server does not take the topics of a broker that it did not know",
+        oracles: &[Oracle::Route],
+        scenarios: &["broker-crash", "namesrv-outage"],
+    },
+    Plant {
         name: "retry-reuses-dead-broker",
         about: "the producer retries on the broker that just failed",
         oracles: &[Oracle::Convergence],

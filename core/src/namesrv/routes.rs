@@ -127,7 +127,11 @@ impl RouteTable {
         broker.zone_name.clone_from(&header.zone_name);
         let first = broker.broker_addrs.insert(id, addr.clone()).is_none();
         self.clusters.entry(header.cluster_name.clone()).or_default().insert(name.clone());
-        let changed = self.take_topics(header, topics, &version, first, arrival.delete_missing);
+        let changed = if first && planted!("topics-of-first-registration-ignored") {
+            0
+        } else {
+            self.take_topics(header, topics, &version, first, arrival.delete_missing)
+        };
         let key = (header.cluster_name.clone(), addr.clone());
         let ha_addr = header.ha_server_addr.clone();
         let Arrival { conn, now, timeout, .. } = arrival;

@@ -20,11 +20,13 @@ mod operate;
 mod panics;
 mod phases;
 mod picture;
+mod recovered;
 mod recovery;
 mod route;
 mod scene;
 mod setting;
 mod settle;
+mod stale;
 mod tap;
 mod trigger;
 

@@ -136,9 +136,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
         return;
     }
     if settled {
-        let since = scene.seen(|seen| seen.last_fault_ns.unwrap_or(0));
-        let ms = scene.now().saturating_sub(since.max(began)) / MS;
-        scene.seen(|seen| seen.recovery_ms = Some(ms));
+        scene.seen(|seen| seen.recovery_ms = seen.recovered.ms());
     } else {
         settle::complain(scene);
     }

@@ -14,8 +14,10 @@ use seedmq_core::namesrv::NameServerCommand;
 use seedmq_reports::{EndState, Violation};
 
 use super::admin::AdminCommand;
+use super::recovered::Recovered;
 use super::route::Route;
 use super::settle::{Suspects, Unsettled};
+use super::stale::Stale;
 
 use super::cast::Cast;
 use super::inside::Watched;
@@ -126,7 +128,11 @@ pub(crate) struct Seen {
     pub unsettled: Option<Unsettled>,
     /// When everything was looked at last, ns.
     pub looked_ns: u64,
+    /// The way back from the last fault, and how long it took.
+    pub recovered: Recovered,
     pub recovery_ms: Option<u64>,
+    /// Since when name servers say what is not so.
+    pub stale: Stale,
     pub acked: u64,
     pub delivered: u64,
     /// When the last fault took effect or ended, ns.

@@ -11,6 +11,7 @@ use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
 use super::look::{BrokerLook, Held};
+use super::recovered::Ends;
 use super::scene::{Job, Scene};
 use crate::tape::{Action, Model, Trigger, What};
 use crate::world::HostId;
@@ -27,9 +28,13 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
         held_pulls(scene, host);
         removals(scene, host);
     }
-    orphans(scene);
     let now = scene.now();
-    let why = unsettled(scene);
+    let brokers = running_brokers(scene);
+    let serving = brokers.as_ref().ok();
+    orphans(scene, serving);
+    super::stale::look(scene, serving);
+    super::recovered::look(scene, serving);
+    let why = unsettled(scene, &brokers);
     scene.seen(|seen| {
         seen.calm = if why.is_none() { seen.calm + 1 } else { 0 };
         seen.unsettled = why;
@@ -92,8 +97,8 @@ const AFTERMATH_NS: u64 = 30_000_000_000;
 const GHOST_NS: u64 = 150_000_000_000;
 
 /// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
-fn orphans(scene: &Scene) {
-    let Some(Ok(brokers)) = running_brokers(scene) else { return };
+fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
+    let Some(brokers) = brokers else { return };
     let now = scene.now();
     let mut owned = BTreeSet::new();
     let mut there = BTreeSet::new();
@@ -105,7 +110,7 @@ fn orphans(scene: &Scene) {
                 owned.extend(queues.map(|queue| (group.clone(), topic.clone(), queue)));
             }
             there.extend(
-                queues_of(scene, &brokers, &topic).into_iter().map(|queue| (group.clone(), topic.clone(), queue)),
+                queues_of(scene, brokers, &topic).into_iter().map(|queue| (group.clone(), topic.clone(), queue)),
             );
         }
     }
@@ -227,31 +232,31 @@ fn complaint(held: &Held, end: u64, at_ns: u64) -> String {
 }
 
 /// The first thing that is not well.
-fn unsettled(scene: &Scene) -> Option<Unsettled> {
-    let running = running_brokers(scene)?;
-    match running {
-        Err(why) => Some((Oracle::Convergence, "broker-not-ready", why)),
+fn unsettled(scene: &Scene, brokers: &Result<Brokers, String>) -> Option<Unsettled> {
+    match brokers {
+        Err(why) => Some((Oracle::Convergence, "broker-not-ready", why.clone())),
         Ok(brokers) => absent(scene)
             .or_else(|| sends(scene))
-            .or_else(|| owners(scene, &brokers))
-            .or_else(|| backlog(scene, &brokers))
-            .or_else(|| routes(scene, &brokers)),
+            .or_else(|| owners(scene, brokers))
+            .or_else(|| busy(scene))
+            .or_else(|| unconsumed(scene, brokers, None))
+            .or_else(|| routes(scene, brokers)),
     }
 }
 
-type Brokers = BTreeMap<HostId, BrokerLook>;
+pub(super) type Brokers = BTreeMap<HostId, BrokerLook>;
 
 /// A fresh look at every broker that runs, or why there is none.
-fn running_brokers(scene: &Scene) -> Option<Result<Brokers, String>> {
+fn running_brokers(scene: &Scene) -> Result<Brokers, String> {
     let mut brokers = Brokers::new();
     for host in scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)) {
         let look = scene.seen(|seen| seen.looks.broker_now(host, seen.looked_ns).filter(|look| look.serving).cloned());
         match look {
             Some(look) => drop(brokers.insert(host, look)),
-            None => return Some(Err(format!("{} does not serve, or does nothing at all", scene.cast.name(host)))),
+            None => return Err(format!("{} does not serve, or does nothing at all", scene.cast.name(host))),
         }
     }
-    Some(Ok(brokers))
+    Ok(brokers)
 }
 
 fn absent(scene: &Scene) -> Option<Unsettled> {
@@ -312,7 +317,7 @@ fn queues_of(scene: &Scene, brokers: &Brokers, topic: &str) -> BTreeSet<(String,
 }
 
 /// The oracle `owner`: every queue has exactly one.
-fn owners(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+pub(super) fn owners(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
     for (group, (hosts, topics)) in members(scene) {
         for topic in topics {
             let mut owned: BTreeMap<(String, u32), Vec<&str>> = BTreeMap::new();
@@ -336,22 +341,21 @@ fn owners(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
     None
 }
 
-/// Everything that is stored was consumed and committed.
-fn backlog(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+fn busy(scene: &Scene) -> Option<Unsettled> {
     let busy = scene.seen(|seen| seen.consumers.iter().find(|(_, agent)| agent.in_flight() > 0).map(|(host, _)| *host));
-    if let Some(host) = busy {
-        return Some((
-            Oracle::Convergence,
-            "handler-busy",
-            format!("{} still handles messages", scene.cast.name(host)),
-        ));
-    }
+    let text = format!("{} still handles messages", scene.cast.name(busy?));
+    Some((Oracle::Convergence, "handler-busy", text))
+}
+
+/// Everything that is stored was consumed and committed, or what was stored when the queues ended at `due`.
+pub(super) fn unconsumed(scene: &Scene, brokers: &Brokers, due: Option<&Ends>) -> Option<Unsettled> {
     for (group, (_, topics)) in members(scene) {
         for (host, look) in brokers {
             for ((topic, queue), (first, end)) in look.queues.iter().filter(|((topic, _), _)| topics.contains(topic)) {
                 let key = (group.clone(), topic.clone(), *queue);
                 let committed = look.committed.get(&key).copied();
-                if committed.unwrap_or(*first) < *end {
+                let due = due.map(|due| due.get(&(*host, topic.clone(), *queue)).copied().unwrap_or(0));
+                if committed.unwrap_or(*first) < due.unwrap_or(*end).min(*end) {
                     let name = scene.cast.name(*host);
                     let text = format!(
                         "{group} has committed {committed:?} of {name}:{queue} of {topic}, which ends at {end}"
@@ -365,7 +369,7 @@ fn backlog(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
 }
 
 /// The oracle `route`: what name servers say is what runs.
-fn routes(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+pub(super) fn routes(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
     for topic in scene.tape.header.config.topics.keys() {
         let truth: BTreeMap<String, u32> = brokers
             .iter()
