@@ -69,6 +69,13 @@ impl History {
     }
 }
 
+/// Every send was acknowledged, as many as this; otherwise the failure says what the clients were told.
+#[track_caller]
+pub fn check_all_acknowledged(lines: &[Value], count: usize) {
+    let told: BTreeSet<&str> = lines.iter().filter_map(|line| line["error"].as_str()).collect();
+    assert_eq!(acknowledged(lines).len(), count, "acknowledged sends; the clients were told {told:#?}");
+}
+
 /// Keys whose send was acknowledged.
 pub fn acknowledged(lines: &[Value]) -> BTreeSet<String> {
     let mut open: BTreeMap<(String, u64), String> = BTreeMap::new();

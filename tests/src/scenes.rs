@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::client::{Clock, Kit, Member};
-use crate::history::{History, acknowledged, delivered, deliveries, sent};
+use crate::history::{History, acknowledged, check_all_acknowledged, delivered, deliveries, sent};
 use crate::judged;
 use crate::process::until;
 use crate::raw::{self, Raw};
@@ -168,7 +168,7 @@ pub fn every_mode(kit: &Kit, servers: &Servers) {
 fn batches_are_one(kit: &Kit, servers: &Servers) {
     let scene = Scene::new(kit, servers, "batch");
     let lines = scene.send("batch", "batch", 10, &[("tag", "red")]).done(Duration::from_secs(30));
-    assert_eq!(acknowledged(&lines).len(), 10, "{lines:?}");
+    check_all_acknowledged(&lines, 10);
     let stored = |addr: &str| {
         let mut raw = Raw::connect(addr).expect("the broker runs");
         (0..4).map(|queue| raw::offsets(&mut raw, &scene.topic, queue).expect("the broker answers").1).sum::<i64>()
@@ -260,7 +260,7 @@ pub fn goes_on_after_restarts(kit: &Kit, servers: &mut Servers) {
         }
         let scene = Scene { kit, servers, clock, topic: topic.clone(), list: servers.name_server_list() };
         let sent = scene.send(&format!("s{round}"), "sync", 40, &[]).done(Duration::from_secs(60));
-        assert_eq!(acknowledged(&sent).len(), 40, "all sends of round {round} are acknowledged: {sent:?}");
+        check_all_acknowledged(&sent, 40);
         let member = scene.consume(&format!("c{round}"), "C_RESTART", &[("hb", "3000")]);
         scene.wait(&[&member], "C_RESTART", &acknowledged(&sent));
         // A graceful end commits; a client that crashes in its own shutdown may not have.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use seedmq_tests::client::{Clock, Kit};
-use seedmq_tests::history::acknowledged;
+use seedmq_tests::history::{acknowledged, check_all_acknowledged};
 use seedmq_tests::scenes::wait_delivered;
 use seedmq_tests::server::{Plan, Servers, java_opens};
 use seedmq_tests::tools::{self, Missing};
@@ -93,6 +93,7 @@ fn all_commands(servers: &Servers) {
     let send =
         [&args[..], &[("group", "P"), ("mode", "sync"), ("count", "40"), ("prefix", "admin"), ("tag", "t")]].concat();
     let lines = kit.start(clock, "admin", "send", &send).done(Duration::from_secs(60));
+    check_all_acknowledged(&lines, 40);
     let status = admin.run(&["topicStatus", "-t", "AdminTopic"]);
     let stored = (0..4).map(|queue| row(&status, &[&name, &queue.to_string()])[3].parse::<u64>().expect("a number"));
     assert_eq!(stored.sum::<u64>(), 40 / brokers as u64, "{status}");

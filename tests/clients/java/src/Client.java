@@ -88,7 +88,11 @@ public final class Client {
     }
 
     private static void unknown(long call, Throwable error) {
-        line("send", "info", call, ",\"error\":" + quoted(String.valueOf(error.getMessage()).split("\n")[0]));
+        String told = String.valueOf(error.getMessage()).split("\n")[0];
+        if (error.getCause() != null) {
+            told += ", because: " + String.valueOf(error.getCause().getMessage()).split("\n")[0];
+        }
+        line("send", "info", call, ",\"error\":" + quoted(told));
     }
 
     private static Message message(int n) {
