@@ -4,24 +4,25 @@
 //! allocations however many fields it has.
 
 use std::fmt::{self, Display, Write as _};
+use std::ops::Range;
 
 use serde::{Serialize, Serializer};
 
 /// Most fields that a decoded header may have, so that its memory stays near its length. Real ones have up to 20.
 pub const FIELDS_MAX: usize = 16_384;
 
-/// Where the name and the value of one field end in the text; it begins where the field before it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends {
-    name: u32,
-    value: u32,
+/// Where the name and the value of one field stand in the text.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    name: (u32, u32),
+    value: (u32, u32),
 }
 
 /// The fields of a header, in wire order.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Fields {
     text: String,
-    ends: Vec<Ends>,
+    places: Vec<Place>,
 }
 
 /// A field that a header needs is missing or is not what it should be.
@@ -53,19 +54,19 @@ pub trait Header: Sized {
 impl Fields {
     /// No fields, with room for `text` bytes.
     pub fn with_capacity(text: usize) -> Fields {
-        Fields { text: String::with_capacity(text), ends: Vec::with_capacity(16) }
+        Fields { text: String::with_capacity(text), places: Vec::with_capacity(16) }
     }
     /// How many fields there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.places.len()
     }
-    /// Bytes of all names and values.
+    /// Bytes that names and values are kept in.
     pub fn text_len(&self) -> usize {
         self.text.len()
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.places.is_empty()
     }
     /// Adds a field behind the others.
     pub fn push(&mut self, name: &str, value: impl Display) {
@@ -89,11 +90,11 @@ impl Fields {
     /// The fields in wire order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        (0..self.ends.len()).map(|index| self.at(index))
+        self.places.iter().map(|place| self.show(place))
     }
     /// The value of a field; the last one when it is there twice, as a Java map keeps it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        (0..self.ends.len()).rev().map(|index| self.at(index)).find(|(n, _)| *n == name).map(|(_, value)| value)
+        self.places.iter().rev().map(|place| self.show(place)).find(|(n, _)| *n == name).map(|(_, value)| value)
     }
     /// The text of a field that must be there.
     pub fn text(&self, name: &'static str) -> Result<&str, FieldError> {
@@ -120,31 +121,50 @@ impl Fields {
     ) -> Result<(), E> {
         let begin = self.text.len();
         match append(&mut self.text)? {
-            Some(name) => {
-                let name = u32::try_from(name).expect("a header is smaller than a frame");
-                self.ends.push(Ends { name, value: mark(&self.text) });
-            }
+            Some(middle) => self.point(begin..middle, middle..self.text.len()),
             None => self.text.truncate(begin),
         }
         Ok(())
     }
 
+    /// Appends text that fields are in, or will be: see [`Fields::point`].
+    pub(super) fn append(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// Adds a field whose name and value stand in the text, or in what [`Fields::append`] adds before the field is read.
+    #[inline]
+    pub(super) fn point(&mut self, name: Range<usize>, value: Range<usize>) {
+        self.places
+            .push(Place { name: (mark(name.start), mark(name.end)), value: (mark(value.start), mark(value.end)) });
+    }
+
+    #[inline]
     fn push_with(&mut self, name: &str, value: impl FnOnce(&mut String)) {
+        let begin = self.text.len();
         self.text.push_str(name);
-        let middle = mark(&self.text);
+        let middle = self.text.len();
         value(&mut self.text);
-        self.ends.push(Ends { name: middle, value: mark(&self.text) });
+        self.point(begin..middle, middle..self.text.len());
     }
     #[inline]
-    fn at(&self, index: usize) -> (&str, &str) {
-        let begin = if index == 0 { 0 } else { self.ends[index - 1].value };
-        let Ends { name, value } = self.ends[index];
-        (&self.text[begin as usize..name as usize], &self.text[name as usize..value as usize])
+    fn show(&self, place: &Place) -> (&str, &str) {
+        let text = |(begin, end): (u32, u32)| &self.text[begin as usize..end as usize];
+        (text(place.name), text(place.value))
     }
 }
 
-fn mark(text: &str) -> u32 {
-    u32::try_from(text.len()).expect("a header is smaller than a frame")
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
+
+#[inline]
+fn mark(at: usize) -> u32 {
+    u32::try_from(at).expect("a header is smaller than a frame")
 }
 
 /// Appends a number in decimal; the hot headers are made of these.

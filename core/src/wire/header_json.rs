@@ -3,6 +3,8 @@
 //! Invariant: what fastjson2 refuses in a header fails here (and closes the connection), what it tolerates is read as it
 //! reads it; see the module `json` for the dialect.
 
+use std::ops::Range;
+
 use bytes::BytesMut;
 
 use super::fields::int_into;
@@ -26,9 +28,16 @@ pub fn read(header: &[u8]) -> Result<Frame, FrameError> {
     lex.expect(b'{', "an object")?;
     let mut more = !lex.take(b'}');
     while more {
-        let name = lex.string()?;
-        lex.expect(b':', "a colon")?;
-        match &*name {
+        let spelled;
+        let name = match lex.plain_name() {
+            Some(name) => name,
+            None => {
+                spelled = lex.string()?;
+                lex.expect(b':', "a colon")?;
+                &*spelled
+            }
+        };
+        match name {
             "code" => frame.code = number(&mut lex)?,
             "extFields" => frame.fields = fields(&mut lex, text.len())?,
             "flag" => frame.flag = number(&mut lex)?,
@@ -46,6 +55,9 @@ pub fn read(header: &[u8]) -> Result<Frame, FrameError> {
 
 /// A number of 32 bits in any of the forms that fastjson takes; null and empty count as 0, fractions are cut off.
 fn number(lex: &mut Lexer<'_>) -> Result<i32, FrameError> {
+    if let Some(value) = lex.plain_int() {
+        return Ok(value);
+    }
     let (quoted, bare);
     let text: &str = match lex.peek() {
         Some(b'"' | b'\'') => {
@@ -85,14 +97,12 @@ fn fields(lex: &mut Lexer<'_>, header: usize) -> Result<Fields, FrameError> {
     if lex.word("null") {
         return Ok(Fields::default());
     }
-    // Names and values are never longer than the header that holds them, escapes only shrink.
     let mut fields = Fields::with_capacity(header.min(1024));
     lex.expect(b'{', "an object")?;
     let mut more = !lex.take(b'}');
     while more {
-        if fields.len() >= FIELDS_MAX {
-            return Err(FrameError::Header(format!("more than {FIELDS_MAX} fields")));
-        }
+        plain_fields(lex, &mut fields)?;
+        check_room(&fields)?;
         fields.try_push(|text| {
             lex.string_into(text)?;
             let name = text.len();
@@ -102,6 +112,25 @@ fn fields(lex: &mut Lexer<'_>, header: usize) -> Result<Fields, FrameError> {
         more = lex.more(b'}')?;
     }
     Ok(fields)
+}
+
+/// Takes fields as long as they have the usual form and others follow, and copies them at once.
+fn plain_fields(lex: &mut Lexer<'_>, fields: &mut Fields) -> Result<(), FrameError> {
+    let (begin, base) = (lex.passed(), fields.text_len());
+    let moved = |range: Range<usize>| range.start - begin + base..range.end - begin + base;
+    while let Some((name, value)) = lex.plain_member() {
+        check_room(fields)?;
+        fields.point(moved(name), moved(value));
+    }
+    fields.append(lex.since(begin));
+    Ok(())
+}
+
+fn check_room(fields: &Fields) -> Result<(), FrameError> {
+    if fields.len() < FIELDS_MAX {
+        return Ok(());
+    }
+    Err(FrameError::Header(format!("more than {FIELDS_MAX} fields")))
 }
 
 /// Appends a value as text; false when it is null.
@@ -157,4 +186,48 @@ pub fn write(frame: &Frame, out: &mut BytesMut) {
     int(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", frame.version, &mut text);
     text.push('}');
     out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A header with these fields and a blank wherever `blank` says so.
+    fn header(fields: &[(String, String)], opaque: i32, mut blank: impl FnMut() -> bool) -> String {
+        let mut text = String::new();
+        let mut put = |token: &str| {
+            text.push_str(if blank() { " " } else { "" });
+            text.push_str(token);
+        };
+        let quoted = |plain: &str| {
+            let mut out = String::new();
+            quote_into(plain, &mut out);
+            out
+        };
+        ["{", "\"code\"", ":", "310", ",", "\"extFields\"", ":", "{"].map(&mut put);
+        for (n, (name, value)) in fields.iter().enumerate() {
+            [if n > 0 { "," } else { "" }, &quoted(name), ":", &quoted(value)].map(&mut put);
+        }
+        ["}", ",", "\"opaque\"", ":", &opaque.to_string(), "}"].map(&mut put);
+        text
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_reads_the_same_with_and_without_blanks(
+            fields in proptest::collection::vec(("[a-z]{1,9}", "[a-z0-9]{0,20}|[a\\x01\"\\\\é]{0,9}"), 0..20),
+            opaque: i32,
+            blanks in proptest::collection::vec(any::<bool>(), 200),
+        ) {
+            let mut blanks = blanks.into_iter();
+            let spaced = header(&fields, opaque, || blanks.next().unwrap_or(false));
+            let frame = read(header(&fields, opaque, || false).as_bytes()).expect("a header");
+            prop_assert_eq!(&frame, &read(spaced.as_bytes()).expect("a header"));
+            prop_assert_eq!((frame.code, frame.opaque), (310, opaque));
+            let read: Vec<_> = frame.fields.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(read, fields);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! only moves forward, so that any input of n bytes costs O(n).
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::{JsonError, scan};
 
@@ -102,6 +103,73 @@ impl<'a> Lexer<'a> {
             return Ok(());
         }
         self.rest_of_string(quote, out)
+    }
+
+    /// Where name and value of a member stand, if it is next in the form in which clients write it, and another follows:
+    /// `"name":"value",` without blanks and escapes. Any other form stays in front.
+    #[inline]
+    pub fn plain_member(&mut self) -> Option<(Range<usize>, Range<usize>)> {
+        let bytes = self.text.as_bytes();
+        let name = self.at + 1;
+        let colon = self.plain_end(b"\":\"")?;
+        let value = colon + 3;
+        let end = value + scan::end_of_run(&bytes[value..], b'"')?;
+        if !bytes[end..].starts_with(b"\",\"") {
+            return None;
+        }
+        self.at = end + 2;
+        Some((name..colon, value..end))
+    }
+
+    /// The name of a member without blanks and escapes, and its colon. Any other form stays in front.
+    #[inline]
+    pub fn plain_name(&mut self) -> Option<&'a str> {
+        let end = self.plain_end(b"\":")?;
+        let name = &self.text[self.at + 1..end];
+        self.at = end + 2;
+        Some(name)
+    }
+
+    /// A number of at most nine digits with a comma or a brace behind it. Any other form stays in front.
+    #[inline]
+    pub fn plain_int(&mut self) -> Option<i32> {
+        let bytes = self.text.as_bytes();
+        let negative = bytes.get(self.at) == Some(&b'-');
+        let begin = self.at + usize::from(negative);
+        let (mut at, mut value) = (begin, 0);
+        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+            if at - begin == 9 {
+                return None;
+            }
+            value = value * 10 + i32::from(digit - b'0');
+            at += 1;
+        }
+        if at == begin || !matches!(bytes.get(at), Some(b',' | b'}')) {
+            return None;
+        }
+        self.at = at;
+        Some(if negative { -value } else { value })
+    }
+
+    /// Where the string ends that begins here, if it has no escapes and `tail` begins at its end.
+    #[inline]
+    fn plain_end(&self, tail: &[u8]) -> Option<usize> {
+        let bytes = self.text.as_bytes();
+        if bytes.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let end = self.at + 1 + scan::end_of_run(&bytes[self.at + 1..], b'"')?;
+        bytes[end..].starts_with(tail).then_some(end)
+    }
+
+    /// Bytes that it has passed.
+    pub fn passed(&self) -> usize {
+        self.at
+    }
+
+    /// What it has passed since it stood at `begin`.
+    pub fn since(&self, begin: usize) -> &'a str {
+        &self.text[begin..self.at]
     }
 
     /// A number, as it is written.
@@ -252,13 +320,11 @@ impl<'a> Lexer<'a> {
     }
 
     fn hex(&mut self, digits: usize) -> Result<u32, JsonError> {
-        let tail = self.text.as_bytes().get(self.at..self.at + digits).ok_or_else(|| self.error("hex digits"))?;
-        let mut value = 0;
-        for &b in tail {
-            value = value * 16 + (b as char).to_digit(16).ok_or_else(|| self.error("hex digits"))?;
-        }
+        let tail = self.text.as_bytes().get(self.at..self.at + digits);
+        let value =
+            tail.and_then(|tail| tail.iter().try_fold(0, |value, b| Some(value << 4 | (*b as char).to_digit(16)?)));
         self.at += digits;
-        Ok(value)
+        value.ok_or_else(|| self.error("hex digits"))
     }
 
     /// Steps over a comment if one begins here.

@@ -31,7 +31,26 @@ fn find(text: &[u8], hits: impl Fn(u64) -> u64, is_hit: impl Fn(u8) -> bool) -> 
             return Some(8 * n + (hits.trailing_zeros() / 8) as usize);
         }
     }
+    if hits(last(text, rest)) == 0 {
+        return None;
+    }
     rest.iter().position(|byte| is_hit(*byte)).map(|at| text.len() - rest.len() + at)
+}
+
+/// A word with every byte of the rest of a text, and none that is not in the text but `a`.
+#[inline(always)]
+fn last(text: &[u8], rest: &[u8]) -> u64 {
+    if let Some(word) = text.last_chunk::<8>() {
+        return u64::from_le_bytes(*word);
+    }
+    let fill = |word: u64, bytes: u32| word | (LOW * u64::from(b'a')) << (8 * bytes);
+    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+    } else if let (Some(first), Some(last)) = (rest.first_chunk::<2>(), rest.last_chunk::<2>()) {
+        fill(u64::from(u16::from_le_bytes(*first)) | u64::from(u16::from_le_bytes(*last)) << 16, 4)
+    } else {
+        fill(rest.first().map_or(u64::from(b'a'), |byte| u64::from(*byte)), 1)
+    }
 }
 
 /// Marks bytes that are zero.
