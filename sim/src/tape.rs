@@ -17,6 +17,7 @@ pub use config::{
     ProducerShape, StartFrom, TopicShape,
 };
 pub use read::TapeError;
+pub(crate) use valid::STUCK_MAX;
 
 /// The version of the tape format that this program writes and reads.
 pub const VERSION: u32 = 1;
@@ -400,6 +401,16 @@ pub enum What {
         /// Time between.
         down_ms: u64,
     },
+    /// The next handlers of a consumer never return, until its process ends. At the end an operator ends it, in order or not, and
+    /// starts it anew. When the run ends first, everything else must settle before the operator comes.
+    StuckHandler {
+        /// The consumer.
+        node: String,
+        /// How many handlers.
+        count: u32,
+        /// For so long.
+        for_ms: u64,
+    },
     /// Nothing comes back from the disk of a node: what is under way and what is asked for completes when it is over.
     DiskStalled {
         /// The node.
@@ -526,6 +537,7 @@ impl What {
             | What::SyncError { node, .. }
             | What::ReadError { node, .. }
             | What::WriteError { node, .. }
+            | What::StuckHandler { node, .. }
             | What::BitRot { node, .. }
             | What::DiskReplaced { node, .. }
             | What::DiskFull { node, .. }
@@ -535,6 +547,11 @@ impl What {
             | What::ClockStep { node, .. } => names.push(node),
         }
         names
+    }
+
+    /// Whether everything else must be well while it lasts.
+    pub fn is_tolerated(&self) -> bool {
+        matches!(self, What::StuckHandler { .. })
     }
 
     /// The name of a fault as it is counted in reports; none for ordinary work.
@@ -553,6 +570,7 @@ impl What {
             What::SyncError { .. } => "sync-error",
             What::ReadError { .. } => "read-error",
             What::WriteError { .. } => "write-error",
+            What::StuckHandler { .. } => "stuck-handler",
             What::BitRot { .. } => "bit-rot",
             What::DiskReplaced { .. } => "disk-replaced",
             What::DiskFull { .. } => "disk-full",

@@ -38,6 +38,7 @@ use crate::client::names::check_consumer_group;
 use crate::client::{CallError, Client, News, Presence, Queue, RouteNews, Want};
 use crate::message::names::RETRY_PREFIX;
 use crate::node::{ConnId, Cx, Input, Instant, Node, Output};
+use crate::sometimes;
 use crate::wire::codes::request as code;
 use crate::wire::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, NotifyConsumerIdsChangedHeader,
@@ -451,6 +452,9 @@ impl PushConsumer {
         let Life::Stopping(until) = self.life else { return };
         if !self.deliveries.is_empty() && cx.now.mono < until {
             return;
+        }
+        if !self.deliveries.is_empty() {
+            sometimes!("member left before its handlers returned");
         }
         self.life = Life::Leaving;
         for key in self.owned.keys().cloned().collect::<Vec<_>>() {

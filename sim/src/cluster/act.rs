@@ -117,6 +117,10 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_writes)));
             begin(scene, index, *for_ms);
         }
+        What::StuckHandler { node, count, for_ms } => {
+            scene.seen(|seen| seen.consumers.entry(host(node)).or_default().stick(*count));
+            begin(scene, index, *for_ms);
+        }
         What::BitRot { node, file } => super::damage::rot(scene, action, host(node), *file),
         What::DiskReplaced { node, down_ms } => super::damage::replace(scene, host(node), *down_ms),
         What::DiskStalled { node, for_ms } => {

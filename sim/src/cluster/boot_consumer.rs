@@ -15,7 +15,7 @@ use super::act::client_line;
 use super::boot::{Body, identity, run};
 use super::cast::Role;
 use super::scene::{Job, Scene};
-use crate::clients::{Fate, Running, fate};
+use crate::clients::{Fate, Running, Stuck, fate};
 use crate::history::{Op, Phase, Queue};
 use crate::tape::{ConsumerShape, Moment, StartFrom};
 use crate::workload;
@@ -76,7 +76,8 @@ fn consumer_event(scene: &Rc<Scene>, host: HostId, n: usize, event: ConsumerEven
         ConsumerEvent::Assigned { topic, queues } => {
             let queues: Vec<Queue> = queues.iter().map(queue).collect();
             let pairs = queues.iter().filter_map(|q| Some((q.broker.clone()?, q.id))).collect();
-            scene.seen(|seen| seen.consumers.entry(host).or_default().assign(&topic, pairs));
+            let is_orderly = scene.tape.header.config.groups.get(&shape.group).is_some_and(|group| group.orderly);
+            scene.seen(|seen| seen.consumers.entry(host).or_default().assign(&topic, pairs, is_orderly));
             client_line(scene, host, Op::Assign { group: shape.group.clone(), topic: topic.to_string(), queues });
             scene.moment(host, Moment::Rebalance, None);
         }
@@ -112,10 +113,21 @@ fn deliver(
         whole = Fate { after_ns: whole.after_ns + one.after_ns, good: whole.good && one.good };
         calls.push(call);
     }
-    scene.seen(|seen| {
+    let stuck = scene.seen(|seen| {
         seen.delivered += messages.len() as u64;
-        seen.consumers.entry(host).or_default().begin(delivery, Running { calls, fate: whole });
+        let agent = seen.consumers.entry(host).or_default();
+        let sticks = agent.sticks().then(|| Stuck {
+            topic: topic.to_owned(),
+            queue: (queue.broker.clone().unwrap_or_default(), queue.id),
+            offset: messages.iter().map(|message| message.offset.unsigned_abs()).min().unwrap_or(0),
+            holds: true,
+        });
+        agent.begin(delivery, Running { calls, fate: whole, stuck: sticks.clone() });
+        sticks.is_some()
     });
+    if stuck {
+        return scene.fault("stuck-handler", host, scene.cast.name(host), None);
+    }
     scene.remind(scene.now() + whole.after_ns, Job::Handled(host, delivery, scene.world.life(host)));
 }
 
@@ -140,7 +152,9 @@ pub(super) fn handled(scene: &Rc<Scene>, host: HostId, delivery: u64, life: crat
     if scene.world.is_paused(host) {
         return scene.remind(scene.now() + 20_000_000, Job::Handled(host, delivery, life));
     }
-    let Some(Running { calls, fate }) = scene.seen(|seen| seen.consumers.get_mut(&host)?.end(delivery)) else { return };
+    let Some(Running { calls, fate, .. }) = scene.seen(|seen| seen.consumers.get_mut(&host)?.end(delivery)) else {
+        return;
+    };
     let (phase, outcome) = if fate.good { (Phase::Ok, Outcome::Success) } else { (Phase::Fail, Outcome::Later) };
     for call in calls {
         let (group, topic, key) = Default::default();

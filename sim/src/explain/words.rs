@@ -98,6 +98,10 @@ fn what(what: &What) -> String {
         What::WriteError { node, count, for_ms } => {
             format!("{count} writes of {node} fail within {}", short(*for_ms))
         }
+        What::StuckHandler { node, count, for_ms } => {
+            let count = if *count == 1 { "next handler".into() } else { format!("next {count} handlers") };
+            format!("the {count} of {node} within {} never return", short(*for_ms))
+        }
         What::BitRot { node, file } => {
             let file = match file {
                 StoreFile::Log => "the commit log",

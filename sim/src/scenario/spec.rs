@@ -380,6 +380,8 @@ pub enum FaultKind {
     ReadError,
     /// Writes fail.
     WriteError,
+    /// Handlers never return.
+    StuckHandler,
     /// A bit flips on the disk.
     BitRot,
     /// A broker comes back with an empty disk.
@@ -518,6 +520,9 @@ pub struct FaultSpec {
     /// How many writes fail (write-error).
     #[serde(default)]
     pub writes: Option<Range>,
+    /// How many handlers do not return (stuck-handler).
+    #[serde(default)]
+    pub handlers: Option<Range>,
     /// How many sectors cannot be read (read-error).
     #[serde(default)]
     pub sectors: Option<Range>,

@@ -106,7 +106,7 @@ impl FaultSpec {
         use FaultKind::{
             BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
             HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu,
-            SlowDisk, SlowLink, SyncError, ThinLink, WriteError,
+            SlowDisk, SlowLink, StuckHandler, SyncError, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -121,6 +121,7 @@ impl FaultSpec {
             SyncError,
             ReadError,
             WriteError,
+            StuckHandler,
             DiskFull,
             DiskStalled,
         ];
@@ -144,6 +145,7 @@ impl FaultSpec {
             ("reads", self.reads.is_some(), is(&[ReadError])),
             ("writes", self.writes.is_some(), is(&[WriteError])),
             ("sectors", self.sectors.is_some(), is(&[ReadError])),
+            ("handlers", self.handlers.is_some(), is(&[StuckHandler])),
             ("left-bytes", self.left_bytes.is_some(), is(&[DiskFull])),
             ("file", self.file.is_some(), is(&[BitRot])),
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),

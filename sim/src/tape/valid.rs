@@ -18,6 +18,8 @@ const BATCH_MAX: u32 = 10_000;
 const QUEUES_MAX: u32 = 4_096;
 /// Most syncs that fail.
 const COUNT_MAX: u32 = 1_000_000;
+/// Most handlers of a consumer that do not return: half of those that may run at once, so that there is room for others.
+pub const STUCK_MAX: u32 = 10;
 /// Most sectors that go bad at once.
 const SECTORS_MAX: u32 = 10_000;
 /// Fastest and slowest clock, in parts in a million.
@@ -245,6 +247,11 @@ fn what(config: &Config, what: &What) -> Checked {
         What::WriteError { node, count, for_ms } => {
             role(config, node, "broker")?;
             most("count", *count, COUNT_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::StuckHandler { node, count, for_ms } => {
+            role(config, node, "consumer")?;
+            most("count", *count, STUCK_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
         What::BitRot { node, .. } => role(config, node, "broker"),
