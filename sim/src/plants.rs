@@ -128,6 +128,24 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bugs/unlocked-under-handler", "stuck-handlers"],
     },
     Plant {
+        name: "no-second-look-at-tags",
+        about: "a consumer takes what the broker hands out without a look at the tags",
+        oracles: &[Oracle::Filter],
+        scenarios: &["subscriptions"],
+    },
+    Plant {
+        name: "newer-subscription-ignored",
+        about: "the broker keeps the first subscription of a group that it heard of",
+        oracles: &[Oracle::Convergence, Oracle::Lost],
+        scenarios: &["subscriptions"],
+    },
+    Plant {
+        name: "pull-by-old-subscription",
+        about: "the broker filters a pull by an older subscription than that of the member that pulls",
+        oracles: &[Oracle::Lost],
+        scenarios: &["subscriptions"],
+    },
+    Plant {
         name: "orderly-overlap",
         about: "an ordered consumer handles two messages of a queue at once",
         oracles: &[Oracle::Overlap],

@@ -241,6 +241,16 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down_ms: Option<u64>,
     },
+    /// A consumer reads of a topic something else from now on; when its process is down, from its next start on.
+    Subscribe {
+        /// The consumer.
+        client: String,
+        /// The topic.
+        topic: String,
+        /// Tags with `||` between them, or `*`; nothing of it any more when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tags: Option<String>,
+    },
     /// The administrator creates a topic or sets its queue count, on every listed broker.
     Topic {
         /// The topic.
@@ -511,9 +521,11 @@ impl What {
     pub fn nodes(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         match self {
-            What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
-                names.push(client)
-            }
+            What::Send { client, .. }
+            | What::Join { client }
+            | What::Leave { client }
+            | What::Subscribe { client, .. }
+            | What::Crash { client, .. } => names.push(client),
             What::ResetOffsets { .. } | What::DeleteTopic { .. } => {}
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
             What::Partition { a, b, .. }

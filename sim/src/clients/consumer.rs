@@ -50,6 +50,8 @@ pub(crate) struct ConsumerAgent {
     /// So many of the next handlers never return.
     to_stick: u32,
     assigned: BTreeMap<String, Vec<(String, u32)>>,
+    /// What its application asks for, where that has changed: tags by topic, none for nothing.
+    wishes: BTreeMap<String, Option<String>>,
     /// How often each message was delivered to this client.
     tries: BTreeMap<(String, Queue, u64), u32>,
 }
@@ -109,6 +111,20 @@ impl ConsumerAgent {
             stuck.holds &= queues.contains(&stuck.queue);
         }
         self.assigned.insert(topic.to_owned(), queues);
+    }
+    /// Its application asks for something else of a topic from now on.
+    pub fn wish(&mut self, topic: &str, tags: Option<String>) {
+        self.wishes.insert(topic.to_owned(), tags);
+    }
+    /// What its application asks for, with what it asked for at first.
+    pub fn wishes(&self, mut first: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        for (topic, tags) in &self.wishes {
+            match tags {
+                Some(tags) => drop(first.insert(topic.clone(), tags.clone())),
+                None => drop(first.remove(topic)),
+            }
+        }
+        first
     }
     /// A number for one more delivered message.
     pub fn call(&mut self) -> u64 {

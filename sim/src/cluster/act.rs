@@ -28,6 +28,9 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         What::Send { client, .. } => send(scene, host(client), &action.what),
         What::Join { client } => start(scene, host(client)),
         What::Leave { client } => stop(scene, host(client)),
+        What::Subscribe { client, topic, tags } => {
+            super::boot_consumer::subscribe(scene, host(client), topic, tags.as_ref());
+        }
         What::BrokerJoin { node } => {
             scene.seen(|seen| seen.rerouted_ns = Some(scene.now()));
             start(scene, host(node));

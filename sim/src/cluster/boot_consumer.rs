@@ -3,13 +3,15 @@
 //! Invariant: a message is in the history as delivered before its handler begins, and as handled before the machine hears of
 //! it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use seedmq::driver::NoDisk;
 use seedmq_core::consumer::allocate::Strategy;
 use seedmq_core::consumer::{
-    ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer,
+    ALL, ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer,
 };
+use seedmq_core::message::names::RETRY_PREFIX;
 
 use super::act::client_line;
 use super::boot::{Body, identity, run};
@@ -41,14 +43,42 @@ pub(super) async fn consumer(scene: &Rc<Scene>, host: HostId, n: usize) {
     let body = Body { node: PushConsumer::new(config), fast: Box::new(NoDisk), slow: NoDisk, ports: vec![], events };
     let keep = Rc::clone(scene);
     let started = move |handle: seedmq::driver::Handle<ConsumerCommand>| {
-        for topic in &shape.topics {
-            let tags = group.tags.get(topic).cloned().unwrap_or_else(|| "*".to_owned());
-            let subscribe = ConsumerCommand::Subscribe { topic: topic.as_str().into(), tags };
+        for (topic, tags) in subscriptions(&keep, host) {
+            let subscribe = ConsumerCommand::Subscribe { topic: topic.into(), tags };
             handle.try_command(subscribe).expect("a new mailbox has room");
         }
         keep.seen(|seen| seen.consumers.entry(host).or_default().started(handle));
     };
     run(scene, host, body, started).await;
+}
+
+/// What the application of a consumer asks for now: tags by topic.
+pub(super) fn subscriptions(scene: &Scene, host: HostId) -> BTreeMap<String, String> {
+    let Role::Consumer(n) = scene.cast.role(host) else { unreachable!("only consumers subscribe") };
+    let config = &scene.tape.header.config;
+    let (shape, group) = (&config.consumers[n], config.groups.get(&config.consumers[n].group));
+    let tags =
+        |topic: &String| group.and_then(|group| group.tags.get(topic)).cloned().unwrap_or_else(|| ALL.to_owned());
+    let first = shape.topics.iter().map(|topic| (topic.clone(), tags(topic))).collect();
+    scene.seen(|seen| seen.consumers.entry(host).or_default().wishes(first))
+}
+
+/// The application of a consumer asks for something else of a topic; a process that is down does so when it starts.
+pub(super) fn subscribe(scene: &Scene, host: HostId, topic: &str, tags: Option<&String>) {
+    let handle = scene.seen(|seen| {
+        seen.rerouted_ns = Some(scene.now());
+        let agent = seen.consumers.entry(host).or_default();
+        agent.wish(topic, tags.cloned());
+        agent.handle().cloned()
+    });
+    let (Some(handle), topic) = (handle, topic.into()) else { return };
+    let command = match tags {
+        Some(tags) => ConsumerCommand::Subscribe { topic, tags: tags.clone() },
+        None => ConsumerCommand::Unsubscribe(topic),
+    };
+    // A process that stands still takes only so much.
+    let told = handle.try_command(command);
+    assert!(told.is_ok() || handle.has_ended() || scene.world.is_paused(host), "a consumer that runs has room");
 }
 
 /// By Java's name of the strategy, or of its class.
@@ -72,6 +102,10 @@ fn consumer_event(scene: &Rc<Scene>, host: HostId, n: usize, event: ConsumerEven
         ConsumerEvent::Deliver { delivery, topic, queue: of, messages } => {
             deliver(scene, (host, shape), delivery, (&topic, &queue(&of)), &messages);
             scene.moment(host, Moment::Delivery, None);
+        }
+        ConsumerEvent::Subscribed { topic, tags, version } if !topic.starts_with(RETRY_PREFIX) => {
+            let (group, topic) = (shape.group.clone(), topic.to_string());
+            client_line(scene, host, Op::Subscribe { group, topic, tags, version });
         }
         ConsumerEvent::Assigned { topic, queues } => {
             let queues: Vec<Queue> = queues.iter().map(queue).collect();

@@ -302,7 +302,7 @@ fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> {
         if clustering && scene.world.is_up(host) {
             let group = groups.entry(shape.group.clone()).or_default();
             group.0.push(host);
-            group.1.extend(shape.topics.iter().cloned());
+            group.1.extend(super::boot_consumer::subscriptions(scene, host).into_keys());
         }
     }
     groups

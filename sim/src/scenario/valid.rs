@@ -52,19 +52,34 @@ impl Spec {
     fn check_event(&self, event: &EventSpec) -> Result<(), String> {
         let member = matches!(event.kind, EventKind::Leave | EventKind::Crash);
         let is = |kind: EventKind| event.kind == kind;
-        let (reset, rolling) = (is(EventKind::ResetOffsets), is(EventKind::RollingRestart));
+        let (reset, rolling, resub) =
+            (is(EventKind::ResetOffsets), is(EventKind::RollingRestart), is(EventKind::Resubscribe));
+        let away = event.away_ms.is_some();
         let keys = [
-            ("group", event.group.is_some(), member || reset),
-            ("away-ms", event.away_ms.is_some(), member),
-            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset),
+            ("group", event.group.is_some(), member || reset || resub),
+            ("away-ms", away, member || (resub && away)),
+            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset || resub),
+            ("tags", event.tags.is_some(), resub),
             ("queues", event.queues.is_some(), is(EventKind::Queues)),
             ("back-ms", event.back_ms.is_some(), reset),
             ("for-ms", event.for_ms.is_some(), is(EventKind::Drain)),
             ("target", event.target.is_some(), rolling),
             ("down-ms", event.down_ms.is_some(), rolling),
-            ("gap-ms", event.gap_ms.is_some(), rolling),
+            ("gap-ms", event.gap_ms.is_some(), rolling || resub),
         ];
         exactly(&keys, &["back-ms"])?;
+        let reads = |(group, topic): (&String, &String)| {
+            self.groups.get(group).is_none_or(|group| group.get_ref().topics.contains(topic))
+        };
+        if let Some((group, topic)) =
+            event.group.as_ref().zip(event.topic.as_ref()).filter(|pair| resub && !reads(*pair))
+        {
+            return Err(format!("a topic of \"{group}\" is expected, found \"{topic}\""));
+        }
+        for tags in event.tags.iter().flat_map(|tags| &tags.0) {
+            let read = seedmq_core::consumer::Subscription::new("T".into(), tags, 0);
+            read.map_err(|e| format!("tags are expected, found \"{tags}\": {e}"))?;
+        }
         let is_read = |topic: &String| self.groups.values().any(|group| group.get_ref().topics.contains(topic));
         if let Some(topic) = event.topic.as_ref().filter(|topic| is(EventKind::DeleteTopic) && is_read(topic)) {
             return Err(format!("a topic that no group reads is expected, found \"{topic}\""));

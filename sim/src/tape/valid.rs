@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use seedmq_core::consumer::{ALL, Subscription};
+
 use super::{Action, BYTES_PER_S_MIN, Conditions, Config, ConsumerShape, Latency, Model, STRATEGIES, Trigger, What};
 
 /// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
@@ -194,6 +196,16 @@ fn what(config: &Config, what: &What) -> Checked {
             }
         }
         What::Join { client } | What::Leave { client } => role(config, client, "consumer"),
+        What::Subscribe { client, topic, tags } => {
+            role(config, client, "consumer")?;
+            let reads = |consumer: &ConsumerShape| consumer.name == *client && consumer.topics.contains(topic);
+            if !config.consumers.iter().any(reads) {
+                return Err(at_word(topic, format!("a topic of \"{client}\" is expected, found \"{topic}\"")));
+            }
+            let topic = topic.as_str().into();
+            let read = Subscription::new(topic, tags.as_deref().unwrap_or(ALL), 0);
+            read.map(drop).map_err(|e| at_field("tags", format!("a topic and tags are expected: {e}")))
+        }
         What::Crash { client, down_ms } => role(config, client, "").and_then(|()| down(down_ms)),
         What::Topic { queues, brokers, .. } => {
             most("queues", *queues, QUEUES_MAX)?;
