@@ -6,5 +6,5 @@
 mod consumer;
 mod producer;
 
-pub(crate) use consumer::{ConsumerAgent, Fate, Running, fate};
+pub(crate) use consumer::{ConsumerAgent, Fate, Running, Stuck, fate};
 pub(crate) use producer::{Ended, ProducerAgent};

@@ -285,6 +285,20 @@ fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<A
                     let Some(member) = choose(&mut dice, &members()).map(|c| c.name.clone()) else { continue };
                     act(id, at, What::Crash { client: member, down_ms: Some(away) });
                 }
+                EventKind::Resubscribe => {
+                    let topic = event.topic.clone().expect("validated: the event names its topic");
+                    let tags = event.tags.as_ref().map(|tags| chosen(&mut dice, tags)).filter(|tags| tags != "none");
+                    let gap = event.gap_ms.map_or(0, |range| draw(&mut dice, range));
+                    for (client, nth) in members().into_iter().map(|member| member.name.clone()).zip(0..6) {
+                        let (id, at) = (id + nth * 3, at + nth * gap);
+                        let what = What::Subscribe { client: client.clone(), topic: topic.clone(), tags: tags.clone() };
+                        act(id + 1, at + away, what);
+                        if event.away_ms.is_some() {
+                            act(id, at, What::Leave { client: client.clone() });
+                            act(id + 2, at + away, What::Join { client });
+                        }
+                    }
+                }
                 EventKind::BrokerJoin => {
                     let later: Vec<_> = config.brokers.iter().filter(|b| b.later).collect();
                     let Some(broker) = later.get(usize::try_from(k).unwrap_or(0)) else { continue };

@@ -50,11 +50,14 @@ pub struct GroupRules {
 impl GroupRules {
     /// Whether a message with this tag belongs to the group.
     pub fn accepts(&self, topic: &str, tag: Option<&str>) -> bool {
-        let Some(wanted) = self.tags.get(topic).map(|w| w.trim()).filter(|w| !w.is_empty() && *w != "*") else {
-            return true;
-        };
-        tag.is_some_and(|tag| wanted.split("||").any(|w| w.trim() == tag))
+        self.tags.get(topic).is_none_or(|wanted| passes(wanted, tag))
     }
+}
+
+/// Whether an expression (`A || B`, `*`) lets a message with this tag pass.
+pub fn passes(wanted: &str, tag: Option<&str>) -> bool {
+    let all = matches!(wanted.trim(), "" | "*");
+    all || tag.is_some_and(|tag| wanted.split("||").any(|w| w.trim() == tag))
 }
 
 /// The first line.
@@ -237,6 +240,18 @@ pub enum Op {
         /// How often the broker says that it was consumed before (invoke).
         #[serde(default, skip_serializing_if = "is_zero")]
         attempt: u32,
+    },
+    /// A consumer reads of a topic what an expression says, or nothing, from now on. What it said when it last ran counts no more.
+    Subscribe {
+        /// Group.
+        group: String,
+        /// Topic.
+        topic: String,
+        /// Tags with `||` between them, or `*`; nothing when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tags: Option<String>,
+        /// Brokers prefer the higher.
+        version: i64,
     },
     /// A consumer now has these queues of a topic, and no others.
     Assign {

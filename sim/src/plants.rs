@@ -110,6 +110,42 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["consumer-churn"],
     },
     Plant {
+        name: "commit-past-running",
+        about: "the consumer commits past messages that are with their handlers",
+        oracles: &[Oracle::Lost],
+        scenarios: &["stuck-handlers", "consumer-churn"],
+    },
+    Plant {
+        name: "one-handler-stops-all",
+        about: "a consumer hands out nothing more while one of its handlers does not return",
+        oracles: &[Oracle::Convergence],
+        scenarios: &["stuck-handlers"],
+    },
+    Plant {
+        name: "unlocked-under-handler",
+        about: "a member that leaves gives the lock of a queue back while a handler still runs there",
+        oracles: &[Oracle::Overlap],
+        scenarios: &["bugs/unlocked-under-handler", "stuck-handlers"],
+    },
+    Plant {
+        name: "no-second-look-at-tags",
+        about: "a consumer takes what the broker hands out without a look at the tags",
+        oracles: &[Oracle::Filter],
+        scenarios: &["subscriptions"],
+    },
+    Plant {
+        name: "newer-subscription-ignored",
+        about: "the broker keeps the first subscription of a group that it heard of",
+        oracles: &[Oracle::Convergence, Oracle::Lost],
+        scenarios: &["subscriptions"],
+    },
+    Plant {
+        name: "pull-by-old-subscription",
+        about: "the broker filters a pull by an older subscription than that of the member that pulls",
+        oracles: &[Oracle::Lost],
+        scenarios: &["subscriptions"],
+    },
+    Plant {
         name: "orderly-overlap",
         about: "an ordered consumer handles two messages of a queue at once",
         oracles: &[Oracle::Overlap],

@@ -17,6 +17,7 @@ pub use config::{
     ProducerShape, StartFrom, TopicShape,
 };
 pub use read::TapeError;
+pub(crate) use valid::STUCK_MAX;
 
 /// The version of the tape format that this program writes and reads.
 pub const VERSION: u32 = 1;
@@ -240,6 +241,16 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         down_ms: Option<u64>,
     },
+    /// A consumer reads of a topic something else from now on; when its process is down, from its next start on.
+    Subscribe {
+        /// The consumer.
+        client: String,
+        /// The topic.
+        topic: String,
+        /// Tags with `||` between them, or `*`; nothing of it any more when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tags: Option<String>,
+    },
     /// The administrator creates a topic or sets its queue count, on every listed broker.
     Topic {
         /// The topic.
@@ -400,6 +411,16 @@ pub enum What {
         /// Time between.
         down_ms: u64,
     },
+    /// The next handlers of a consumer never return, until its process ends. At the end an operator ends it, in order or not, and
+    /// starts it anew. When the run ends first, everything else must settle before the operator comes.
+    StuckHandler {
+        /// The consumer.
+        node: String,
+        /// How many handlers.
+        count: u32,
+        /// For so long.
+        for_ms: u64,
+    },
     /// Nothing comes back from the disk of a node: what is under way and what is asked for completes when it is over.
     DiskStalled {
         /// The node.
@@ -500,9 +521,11 @@ impl What {
     pub fn nodes(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         match self {
-            What::Send { client, .. } | What::Join { client } | What::Leave { client } | What::Crash { client, .. } => {
-                names.push(client)
-            }
+            What::Send { client, .. }
+            | What::Join { client }
+            | What::Leave { client }
+            | What::Subscribe { client, .. }
+            | What::Crash { client, .. } => names.push(client),
             What::ResetOffsets { .. } | What::DeleteTopic { .. } => {}
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
             What::Partition { a, b, .. }
@@ -526,6 +549,7 @@ impl What {
             | What::SyncError { node, .. }
             | What::ReadError { node, .. }
             | What::WriteError { node, .. }
+            | What::StuckHandler { node, .. }
             | What::BitRot { node, .. }
             | What::DiskReplaced { node, .. }
             | What::DiskFull { node, .. }
@@ -535,6 +559,11 @@ impl What {
             | What::ClockStep { node, .. } => names.push(node),
         }
         names
+    }
+
+    /// Whether everything else must be well while it lasts.
+    pub fn is_tolerated(&self) -> bool {
+        matches!(self, What::StuckHandler { .. })
     }
 
     /// The name of a fault as it is counted in reports; none for ordinary work.
@@ -553,6 +582,7 @@ impl What {
             What::SyncError { .. } => "sync-error",
             What::ReadError { .. } => "read-error",
             What::WriteError { .. } => "write-error",
+            What::StuckHandler { .. } => "stuck-handler",
             What::BitRot { .. } => "bit-rot",
             What::DiskReplaced { .. } => "disk-replaced",
             What::DiskFull { .. } => "disk-full",

@@ -3,6 +3,7 @@
 //! Invariant: at most `deliveries_max` deliveries are under way; in orderly mode at most one a queue.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use super::owned::Key;
 use super::request::{ConsumerEvent, Outcome};
@@ -23,6 +24,13 @@ pub(super) struct Delivery {
 impl PushConsumer {
     /// Delivers what is ready, queue after queue, as far as the limit allows.
     pub(super) fn deliver(&mut self, cx: Out<'_, '_>) {
+        let oldest = self.deliveries.first_key_value().map(|(_, delivery)| delivery.since);
+        if oldest.is_some_and(|since| cx.now.mono.since(since) > Duration::from_secs(10)) {
+            sometimes!("a handler ran for more than 10 s");
+            if crate::planted!("one-handler-stops-all") {
+                return;
+            }
+        }
         while self.life == Life::Running && self.deliveries.len() < self.config.deliveries_max {
             let Some(key) = self.next_ready() else { return };
             self.deliver_from(&key, cx);

@@ -38,6 +38,7 @@ use crate::client::names::check_consumer_group;
 use crate::client::{CallError, Client, News, Presence, Queue, RouteNews, Want};
 use crate::message::names::RETRY_PREFIX;
 use crate::node::{ConnId, Cx, Input, Instant, Node, Output};
+use crate::sometimes;
 use crate::wire::codes::request as code;
 use crate::wire::heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, HeartbeatData, MessageModel, NotifyConsumerIdsChangedHeader,
@@ -252,7 +253,12 @@ impl PushConsumer {
         match Subscription::new(topic.clone(), tags, version) {
             Err(error) => cx.out.event(ConsumerEvent::Refused(format!("subscription of {topic}: {error}"))),
             Ok(subscription) => {
+                if self.subscriptions.contains_key(&topic) {
+                    sometimes!("a running consumer changed its subscription");
+                }
                 self.subscriptions.insert(topic.clone(), subscription);
+                let (topic_name, tags) = (topic.clone(), Some(tags.to_owned()));
+                cx.out.event(ConsumerEvent::Subscribed { topic: topic_name, tags, version });
                 self.topics.entry(topic.clone()).or_default();
                 self.stats.entry(topic.clone()).or_insert_with(|| TopicStats::new(cx.now.mono));
                 self.announce(cx);
@@ -267,6 +273,8 @@ impl PushConsumer {
         if *topic == self.retry_topic || self.subscriptions.remove(topic).is_none() {
             return;
         }
+        let version = i64::try_from(cx.now.wall_ms).unwrap_or(i64::MAX);
+        cx.out.event(ConsumerEvent::Subscribed { topic: topic.clone(), tags: None, version });
         self.topics.remove(topic);
         self.stats.remove(topic);
         self.announce(cx);
@@ -451,6 +459,9 @@ impl PushConsumer {
         let Life::Stopping(until) = self.life else { return };
         if !self.deliveries.is_empty() && cx.now.mono < until {
             return;
+        }
+        if !self.deliveries.is_empty() {
+            sometimes!("member left before its handlers returned");
         }
         self.life = Life::Leaving;
         for key in self.owned.keys().cloned().collect::<Vec<_>>() {

@@ -115,6 +115,15 @@ pub enum ConsumerEvent {
         /// One or more, ascending by offset.
         messages: Vec<Message>,
     },
+    /// From now on it reads of a topic what an expression says, or nothing.
+    Subscribed {
+        /// Topic.
+        topic: Arc<str>,
+        /// The expression; none when it reads the topic no longer.
+        tags: Option<String>,
+        /// A broker prefers the newer: ms since 1970, or a little more.
+        version: i64,
+    },
     /// These queues of a topic are its own now.
     Assigned {
         /// Topic.

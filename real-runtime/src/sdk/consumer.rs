@@ -264,6 +264,7 @@ impl Hears {
             ConsumerEvent::Assigned { topic, queues } => {
                 self.assigned.lock().expect(UNPOISONED).insert(topic, queues);
             }
+            ConsumerEvent::Subscribed { topic, tags, .. } => tracing::debug!(%topic, ?tags, "subscribed"),
             ConsumerEvent::Committed { topic, queue, offset } => tracing::trace!(%topic, %queue, offset, "committed"),
             ConsumerEvent::Corrected { topic, queue, from, to } => {
                 tracing::info!(%topic, %queue, from, to, "the broker corrected the position");

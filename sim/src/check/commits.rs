@@ -52,6 +52,12 @@ impl Commits {
         all.push(now);
     }
 
+    /// When a group was past a position, as far as it told after `from`.
+    pub fn passed(&self, place: Place, offset: u64, from: f64) -> f64 {
+        let all = self.at.get(&place).map_or(&[][..], Vec::as_slice);
+        all.iter().find(|c| c.offset > offset && c.at.1 >= from).map_or(f64::INFINITY, |c| c.at.1)
+    }
+
     /// Whether an owner that began at `since`, and was handed `offset` by `until`, must have been told a position past it: since it
     /// was handed out last (`after`, to `client`) a commit past it by that client had reached the broker by then, none below it came
     /// later, and no fault could have taken it away. Other commits prove nothing: whoever was handed the message last may have

@@ -154,8 +154,10 @@ fn sent_elsewhere(facts: &Facts, found: &mut Found, visit: &Visit, id: MessageId
     let message = facts.message(id);
     let (topic, queue) = (facts.queue(visit.place.queue).0, facts.queue_text(visit.place.queue));
     let refused = message.outcome == Some(Phase::Fail);
-    let rules = facts.rules(visit.place.audience);
-    let passes = rules.accepts(facts.name(topic), message.tag.map(|t| facts.name(t)));
+    let tag = message.tag.map(|t| facts.name(t));
+    let who = (facts.group(visit.place.audience), topic, visit.client);
+    let told = facts.subscriptions.wants(who, tag, message.invoked.1, visit.session.since.1);
+    let passes = told.unwrap_or_else(|| facts.rules(visit.place.audience).accepts(facts.name(topic), tag));
     let (oracle, clause, role, text) = if topic != message.topic {
         (
             Oracle::Phantom,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::faults::{Fault, Faults};
+use super::subscriptions::Subscriptions;
 use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
 
@@ -158,6 +159,8 @@ pub struct Facts {
     pub header: Header,
     /// Faults.
     pub faults: Faults,
+    /// What members read.
+    pub subscriptions: Subscriptions,
     /// Messages.
     pub messages: Vec<Message>,
     /// Acknowledged messages.
@@ -185,6 +188,7 @@ impl Facts {
         Facts {
             header,
             faults: Faults::default(),
+            subscriptions: Subscriptions::default(),
             messages: Vec::new(),
             acked: 0,
             delivered: 0,
@@ -237,8 +241,12 @@ impl Facts {
 
     /// The rules of the group behind an audience.
     pub fn rules(&self, audience: Name) -> GroupRules {
-        let group = self.members.get(&audience).map_or(audience, |(group, _)| *group);
-        self.header.groups.get(self.name(group)).cloned().unwrap_or_default()
+        self.header.groups.get(self.name(self.group(audience))).cloned().unwrap_or_default()
+    }
+
+    /// The group behind an audience.
+    pub fn group(&self, audience: Name) -> Name {
+        self.members.get(&audience).map_or(audience, |(group, _)| *group)
     }
 
     /// The member, when the audience is one of a broadcasting group.
@@ -333,6 +341,11 @@ impl Facts {
                 Some(visit) => Noted::Handled { visit, phase: *phase },
                 None => Noted::Nothing,
             },
+            Op::Subscribe { group, topic, tags, version } => {
+                let who = (self.intern(group), self.intern(topic), client);
+                self.subscriptions.note(who, tags.as_deref(), *version, at.1);
+                Noted::Nothing
+            }
             Op::Assign { group, topic, queues } => self.assign(at, client, group, topic, queues),
             Op::Commit { group, topic, queue, offset } => {
                 let topic = self.intern(topic);
@@ -346,7 +359,7 @@ impl Facts {
             }
             Op::Fault { kind, target, of, durable, damage } => {
                 self.faults.note(at.0, at.1, kind, target, of.as_deref(), durable.as_ref(), damage.as_ref());
-                self.fault(kind, target)
+                self.fault(kind, target, at.1)
             }
             Op::End { .. } => Noted::Nothing,
         }
@@ -474,13 +487,14 @@ impl Facts {
         }
     }
 
-    fn fault(&mut self, kind: &str, target: &str) -> Noted {
+    fn fault(&mut self, kind: &str, target: &str, t: f64) -> Noted {
         let down =
             matches!(kind, "crash" | "kill" | "power" | "power-loss" | "disk-replaced" | "stop" | "restart" | "leave");
         match self.by_name.get(target) {
             Some(client) if down => {
                 let client = *client;
                 self.owned.retain(|(_, _, owner), _| *owner != client);
+                self.subscriptions.gone(client, t);
                 Noted::Gone(client)
             }
             _ => Noted::Nothing,

@@ -2,14 +2,15 @@
 //!
 //! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what left the broker acknowledged before
 //! the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room removed; a message that was
-//! damaged on the disk, by name; and whatever lies on a broker that stays down, or on a disk that was replaced.
+//! damaged on the disk, by name; what a group passed over while its members read different things (see [`super::subscriptions`]); and whatever lies on a broker that stays down, or on a disk that was replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_reports::Oracle;
 
+use super::commits::Commits;
 use super::deliveries::{Deliveries, Seen};
-use super::facts::{Facts, Message, MessageId, Name};
+use super::facts::{Facts, Message, MessageId, Name, Place};
 use super::faults::Fault;
 use super::found::Found;
 use super::{IN_FLIGHT_MS, violation};
@@ -20,7 +21,7 @@ use crate::tape::{Model, StartFrom};
 const SETTLING_MS: f64 = 20_000.0;
 
 /// Looks at every acknowledged message; nothing is lost for a group in `deserted`.
-pub fn judge(facts: &Facts, deliveries: &Deliveries, deserted: &BTreeSet<Name>, found: &mut Found) {
+pub fn judge(facts: &Facts, deliveries: &Deliveries, commits: &Commits, deserted: &BTreeSet<Name>, found: &mut Found) {
     let mut tails: BTreeMap<(String, u64), Tail> = BTreeMap::new();
     for (id, message) in (0..).zip(&facts.messages) {
         if message.outcome != Some(Phase::Ok) {
@@ -31,7 +32,7 @@ pub fn judge(facts: &Facts, deliveries: &Deliveries, deserted: &BTreeSet<Name>, 
                 continue;
             }
             let seen = deliveries.seen(*audience, id);
-            if seen.iter().any(|s| s.consumed) || !belongs(facts, message, *audience, *since) {
+            if seen.iter().any(|s| s.consumed) || !belongs(facts, commits, message, *audience, *since) {
                 continue;
             }
             match missing(facts, message, seen) {
@@ -71,9 +72,14 @@ fn broker_of(facts: &Facts, message: &Message) -> String {
 }
 
 /// Whether the audience should have got the message at all.
-fn belongs(facts: &Facts, message: &Message, audience: Name, since: f64) -> bool {
+fn belongs(facts: &Facts, commits: &Commits, message: &Message, audience: Name, since: f64) -> bool {
     let rules = facts.rules(audience);
-    if !rules.accepts(facts.name(message.topic), message.tag.map(|t| facts.name(t))) {
+    let tag = message.tag.map(|t| facts.name(t));
+    let passed = message
+        .stored
+        .map_or(f64::INFINITY, |(queue, offset)| commits.passed(Place { audience, queue }, offset, message.ended.1));
+    let skipped = facts.subscriptions.may_skip((facts.group(audience), message.topic), tag, message.invoked.1, passed);
+    if skipped.unwrap_or_else(|| !rules.accepts(facts.name(message.topic), tag)) {
         return false;
     }
     if rules.from == StartFrom::Last && message.invoked.1 < since + SETTLING_MS {

@@ -13,6 +13,7 @@ mod order;
 mod overlap;
 #[cfg(test)]
 mod properties;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +114,7 @@ impl Checker {
     pub fn finish(mut self) -> Judgement {
         if self.drained {
             let deserted = self.deserted.iter().map(|group| self.facts.intern(group)).collect();
-            lost::judge(&self.facts, &self.deliveries, &deserted, &mut self.found);
+            lost::judge(&self.facts, &self.deliveries, &self.commits, &deserted, &mut self.found);
         }
         self.found.finish(self.facts.acked, self.facts.delivered, self.drained)
     }

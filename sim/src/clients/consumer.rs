@@ -10,7 +10,7 @@ use seedmq_core::consumer::ConsumerCommand;
 
 use crate::dice::{Dice, entity};
 use crate::history::Queue;
-use crate::tape::Handler;
+use crate::tape::{Handler, STUCK_MAX};
 
 /// How a handler ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,20 @@ pub(crate) struct Running {
     /// Calls of its messages.
     pub calls: Vec<u64>,
     pub fate: Fate,
+    /// Its handler never returns.
+    pub stuck: Option<Stuck>,
+}
+
+/// A handler that never returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    pub topic: String,
+    /// Broker and number.
+    pub queue: (String, u32),
+    /// The first of its messages.
+    pub offset: u64,
+    /// The queue was not taken from its member since.
+    pub holds: bool,
 }
 
 /// See the module.
@@ -33,7 +47,11 @@ pub(crate) struct ConsumerAgent {
     handle: Option<Handle<ConsumerCommand>>,
     next_call: u64,
     running: BTreeMap<u64, Running>,
+    /// So many of the next handlers never return.
+    to_stick: u32,
     assigned: BTreeMap<String, Vec<(String, u32)>>,
+    /// What its application asks for, where that has changed: tags by topic, none for nothing.
+    wishes: BTreeMap<String, Option<String>>,
     /// How often each message was delivered to this client.
     tries: BTreeMap<(String, Queue, u64), u32>,
 }
@@ -56,9 +74,27 @@ impl ConsumerAgent {
     pub fn handle(&self) -> Option<&Handle<ConsumerCommand>> {
         self.handle.as_ref()
     }
-    /// Deliveries whose handlers run.
+    /// Deliveries whose handlers run and will return.
     pub fn in_flight(&self) -> usize {
-        self.running.len()
+        self.running.values().filter(|running| running.stuck.is_none()).count()
+    }
+    /// So many more of the next handlers never return.
+    pub fn stick(&mut self, count: u32) {
+        self.to_stick = self.to_stick.saturating_add(count);
+    }
+    /// The next handlers return again.
+    pub fn stick_no_more(&mut self) {
+        self.to_stick = 0;
+    }
+    /// Whether the next handler never returns. Never so many at once that there is no room for others.
+    pub fn sticks(&mut self) -> bool {
+        let sticks = self.to_stick > 0 && self.stuck().count() < STUCK_MAX as usize;
+        self.to_stick -= u32::from(sticks);
+        sticks
+    }
+    /// The handlers that never return.
+    pub fn stuck(&self) -> impl Iterator<Item = &Stuck> {
+        self.running.values().filter_map(|running| running.stuck.as_ref())
     }
     /// The queues of a topic that this member has.
     pub fn assigned(&self, topic: &str) -> Vec<(String, u32)> {
@@ -68,8 +104,27 @@ impl ConsumerAgent {
     pub fn owned_topics(&self) -> Vec<String> {
         self.assigned.iter().filter(|(_, queues)| !queues.is_empty()).map(|(topic, _)| topic.clone()).collect()
     }
-    pub fn assign(&mut self, topic: &str, queues: Vec<(String, u32)>) {
+    /// An ordered member keeps a queue that it is to give away until its handler there returns.
+    pub fn assign(&mut self, topic: &str, queues: Vec<(String, u32)>, is_orderly: bool) {
+        let stuck = self.running.values_mut().filter_map(|running| running.stuck.as_mut());
+        for stuck in stuck.filter(|stuck| !is_orderly && stuck.topic == topic) {
+            stuck.holds &= queues.contains(&stuck.queue);
+        }
         self.assigned.insert(topic.to_owned(), queues);
+    }
+    /// Its application asks for something else of a topic from now on.
+    pub fn wish(&mut self, topic: &str, tags: Option<String>) {
+        self.wishes.insert(topic.to_owned(), tags);
+    }
+    /// What its application asks for, with what it asked for at first.
+    pub fn wishes(&self, mut first: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        for (topic, tags) in &self.wishes {
+            match tags {
+                Some(tags) => drop(first.insert(topic.clone(), tags.clone())),
+                None => drop(first.remove(topic)),
+            }
+        }
+        first
     }
     /// A number for one more delivered message.
     pub fn call(&mut self) -> u64 {

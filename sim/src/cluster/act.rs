@@ -28,6 +28,9 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         What::Send { client, .. } => send(scene, host(client), &action.what),
         What::Join { client } => start(scene, host(client)),
         What::Leave { client } => stop(scene, host(client)),
+        What::Subscribe { client, topic, tags } => {
+            super::boot_consumer::subscribe(scene, host(client), topic, tags.as_ref());
+        }
         What::BrokerJoin { node } => {
             scene.seen(|seen| seen.rerouted_ns = Some(scene.now()));
             start(scene, host(node));
@@ -115,6 +118,10 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             let disk = &scene.disks[&host(node)];
             disk.fail_writes(*count);
             scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_writes)));
+            begin(scene, index, *for_ms);
+        }
+        What::StuckHandler { node, count, for_ms } => {
+            scene.seen(|seen| seen.consumers.entry(host(node)).or_default().stick(*count));
             begin(scene, index, *for_ms);
         }
         What::BitRot { node, file } => super::damage::rot(scene, action, host(node), *file),

@@ -3,19 +3,21 @@
 //! Invariant: a message is in the history as delivered before its handler begins, and as handled before the machine hears of
 //! it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use seedmq::driver::NoDisk;
 use seedmq_core::consumer::allocate::Strategy;
 use seedmq_core::consumer::{
-    ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer,
+    ALL, ConsumerCommand, ConsumerConfig, ConsumerEvent, FromWhere, Message, Outcome, PushConsumer,
 };
+use seedmq_core::message::names::RETRY_PREFIX;
 
 use super::act::client_line;
 use super::boot::{Body, identity, run};
 use super::cast::Role;
 use super::scene::{Job, Scene};
-use crate::clients::{Fate, Running, fate};
+use crate::clients::{Fate, Running, Stuck, fate};
 use crate::history::{Op, Phase, Queue};
 use crate::tape::{ConsumerShape, Moment, StartFrom};
 use crate::workload;
@@ -41,14 +43,42 @@ pub(super) async fn consumer(scene: &Rc<Scene>, host: HostId, n: usize) {
     let body = Body { node: PushConsumer::new(config), fast: Box::new(NoDisk), slow: NoDisk, ports: vec![], events };
     let keep = Rc::clone(scene);
     let started = move |handle: seedmq::driver::Handle<ConsumerCommand>| {
-        for topic in &shape.topics {
-            let tags = group.tags.get(topic).cloned().unwrap_or_else(|| "*".to_owned());
-            let subscribe = ConsumerCommand::Subscribe { topic: topic.as_str().into(), tags };
+        for (topic, tags) in subscriptions(&keep, host) {
+            let subscribe = ConsumerCommand::Subscribe { topic: topic.into(), tags };
             handle.try_command(subscribe).expect("a new mailbox has room");
         }
         keep.seen(|seen| seen.consumers.entry(host).or_default().started(handle));
     };
     run(scene, host, body, started).await;
+}
+
+/// What the application of a consumer asks for now: tags by topic.
+pub(super) fn subscriptions(scene: &Scene, host: HostId) -> BTreeMap<String, String> {
+    let Role::Consumer(n) = scene.cast.role(host) else { unreachable!("only consumers subscribe") };
+    let config = &scene.tape.header.config;
+    let (shape, group) = (&config.consumers[n], config.groups.get(&config.consumers[n].group));
+    let tags =
+        |topic: &String| group.and_then(|group| group.tags.get(topic)).cloned().unwrap_or_else(|| ALL.to_owned());
+    let first = shape.topics.iter().map(|topic| (topic.clone(), tags(topic))).collect();
+    scene.seen(|seen| seen.consumers.entry(host).or_default().wishes(first))
+}
+
+/// The application of a consumer asks for something else of a topic; a process that is down does so when it starts.
+pub(super) fn subscribe(scene: &Scene, host: HostId, topic: &str, tags: Option<&String>) {
+    let handle = scene.seen(|seen| {
+        seen.rerouted_ns = Some(scene.now());
+        let agent = seen.consumers.entry(host).or_default();
+        agent.wish(topic, tags.cloned());
+        agent.handle().cloned()
+    });
+    let (Some(handle), topic) = (handle, topic.into()) else { return };
+    let command = match tags {
+        Some(tags) => ConsumerCommand::Subscribe { topic, tags: tags.clone() },
+        None => ConsumerCommand::Unsubscribe(topic),
+    };
+    // A process that stands still takes only so much.
+    let told = handle.try_command(command);
+    assert!(told.is_ok() || handle.has_ended() || scene.world.is_paused(host), "a consumer that runs has room");
 }
 
 /// By Java's name of the strategy, or of its class.
@@ -73,10 +103,15 @@ fn consumer_event(scene: &Rc<Scene>, host: HostId, n: usize, event: ConsumerEven
             deliver(scene, (host, shape), delivery, (&topic, &queue(&of)), &messages);
             scene.moment(host, Moment::Delivery, None);
         }
+        ConsumerEvent::Subscribed { topic, tags, version } if !topic.starts_with(RETRY_PREFIX) => {
+            let (group, topic) = (shape.group.clone(), topic.to_string());
+            client_line(scene, host, Op::Subscribe { group, topic, tags, version });
+        }
         ConsumerEvent::Assigned { topic, queues } => {
             let queues: Vec<Queue> = queues.iter().map(queue).collect();
             let pairs = queues.iter().filter_map(|q| Some((q.broker.clone()?, q.id))).collect();
-            scene.seen(|seen| seen.consumers.entry(host).or_default().assign(&topic, pairs));
+            let is_orderly = scene.tape.header.config.groups.get(&shape.group).is_some_and(|group| group.orderly);
+            scene.seen(|seen| seen.consumers.entry(host).or_default().assign(&topic, pairs, is_orderly));
             client_line(scene, host, Op::Assign { group: shape.group.clone(), topic: topic.to_string(), queues });
             scene.moment(host, Moment::Rebalance, None);
         }
@@ -112,10 +147,21 @@ fn deliver(
         whole = Fate { after_ns: whole.after_ns + one.after_ns, good: whole.good && one.good };
         calls.push(call);
     }
-    scene.seen(|seen| {
+    let stuck = scene.seen(|seen| {
         seen.delivered += messages.len() as u64;
-        seen.consumers.entry(host).or_default().begin(delivery, Running { calls, fate: whole });
+        let agent = seen.consumers.entry(host).or_default();
+        let sticks = agent.sticks().then(|| Stuck {
+            topic: topic.to_owned(),
+            queue: (queue.broker.clone().unwrap_or_default(), queue.id),
+            offset: messages.iter().map(|message| message.offset.unsigned_abs()).min().unwrap_or(0),
+            holds: true,
+        });
+        agent.begin(delivery, Running { calls, fate: whole, stuck: sticks.clone() });
+        sticks.is_some()
     });
+    if stuck {
+        return scene.fault("stuck-handler", host, scene.cast.name(host), None);
+    }
     scene.remind(scene.now() + whole.after_ns, Job::Handled(host, delivery, scene.world.life(host)));
 }
 
@@ -140,7 +186,9 @@ pub(super) fn handled(scene: &Rc<Scene>, host: HostId, delivery: u64, life: crat
     if scene.world.is_paused(host) {
         return scene.remind(scene.now() + 20_000_000, Job::Handled(host, delivery, life));
     }
-    let Some(Running { calls, fate }) = scene.seen(|seen| seen.consumers.get_mut(&host)?.end(delivery)) else { return };
+    let Some(Running { calls, fate, .. }) = scene.seen(|seen| seen.consumers.get_mut(&host)?.end(delivery)) else {
+        return;
+    };
     let (phase, outcome) = if fate.good { (Phase::Ok, Outcome::Success) } else { (Phase::Fail, Outcome::Later) };
     for call in calls {
         let (group, topic, key) = Default::default();

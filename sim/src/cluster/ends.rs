@@ -5,8 +5,9 @@
 use std::rc::Rc;
 
 use super::act::{links, pair, sides};
-use super::lives::{OPERATOR_MS, die, start_refused};
+use super::lives::{OPERATOR_MS, die, start_refused, stop};
 use super::scene::Scene;
+use crate::dice::{Dice, entity};
 use crate::tape::What;
 use crate::world::{Death, HostId};
 
@@ -74,6 +75,7 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
                 die(scene, host(node), "kill", Death::Killed, Some(OPERATOR_MS));
             }
         }
+        What::StuckHandler { node, .. } => free(scene, host(node), action.id),
         What::ReadError { node, .. } => {
             disk_errors(scene);
             scene.disks[&host(node)].cure();
@@ -100,6 +102,24 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             heal(host(node), node);
         }
         _ => unreachable!("only actions with a length are open"),
+    }
+}
+
+/// An operator ends a process with handlers that do not return, in order or not, and starts it anew.
+fn free(scene: &Rc<Scene>, host: HostId, id: u64) {
+    let is_stuck = scene.seen(|seen| {
+        let agent = seen.consumers.entry(host).or_default();
+        agent.stick_no_more();
+        agent.stuck().next().is_some()
+    });
+    let in_order = Dice::new(scene.tape.header.seed, entity("free", &[id])).below(2) == 0;
+    match (is_stuck, in_order) {
+        (false, _) => {}
+        (true, true) => {
+            scene.seen(|seen| seen.restarts.insert(host, OPERATOR_MS));
+            stop(scene, host);
+        }
+        (true, false) => die(scene, host, "kill", Death::Killed, Some(OPERATOR_MS)),
     }
 }
 

@@ -128,6 +128,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
         disk.cut();
     }
     scene.gone(host);
+    scene.seen(|seen| seen.restarts.remove(&host));
     if how != Death::Killed && matches!(scene.cast.role(host), Role::Consumer(_)) {
         scene.seen(|seen| seen.vanished_ns = Some(scene.now()));
     }

@@ -124,20 +124,19 @@ async fn set_up(scene: &Rc<Scene>, cut: u64) -> bool {
 async fn liveness(scene: &Rc<Scene>, cut: u64) {
     let began = scene.now();
     let open: Vec<usize> = scene.seen(|seen| seen.open.iter().copied().collect());
-    open.into_iter().for_each(|index| ends::end(scene, index));
-    scene.seen(|seen| {
-        seen.triggers.disarm();
-        // What was seen before says nothing about who came back since.
-        seen.calm = 0;
-    });
-    let bound = began + scene.tape.header.config.converge_ms * MS;
-    let settled = proceed(scene, bound.min(cut), settle::is_settled).await;
-    if !settled && (cut <= bound || scene.is_cut()) {
-        return;
+    let (lasting, ending): (Vec<usize>, Vec<usize>) =
+        open.into_iter().partition(|index| scene.tape.actions[*index].what.is_tolerated());
+    ending.into_iter().for_each(|index| ends::end(scene, index));
+    scene.seen(|seen| seen.triggers.disarm());
+    let bound = scene.tape.header.config.converge_ms * MS;
+    let Some(mut settled) = settles(scene, began + bound, cut).await else { return };
+    scene.seen(|seen| seen.recovery_ms = seen.recovered.ms().filter(|_| settled));
+    if settled && !lasting.is_empty() {
+        lasting.into_iter().for_each(|index| ends::end(scene, index));
+        let Some(again) = settles(scene, scene.now() + bound, cut).await else { return };
+        settled = again;
     }
-    if settled {
-        scene.seen(|seen| seen.recovery_ms = seen.recovered.ms());
-    } else {
+    if !settled {
         settle::complain(scene);
     }
     scene.history(scene.cast.admin(), Op::End { drained: settled, deserted: settle::deserted(scene) });
@@ -150,6 +149,14 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     if !scene.is_cut() {
         stop_all(scene).await;
     }
+}
+
+/// Whether the cluster settles within a bound; nothing when the run is cut before.
+async fn settles(scene: &Rc<Scene>, bound_ns: u64, cut: u64) -> Option<bool> {
+    // What was seen before says nothing about who came back since.
+    scene.seen(|seen| seen.calm = 0);
+    let settled = proceed(scene, bound_ns.min(cut), settle::is_settled).await;
+    (settled || (cut > bound_ns && !scene.is_cut())).then_some(settled)
 }
 
 /// Stops the brokers in order and judges their stores.

@@ -43,9 +43,8 @@ impl Recovered {
 
 /// Takes note if everything looks well for the first time since the last fault.
 pub(super) fn look(scene: &Scene, brokers: Option<&Brokers>) {
-    let (open, fault, missing) =
-        scene.seen(|seen| (!seen.open.is_empty(), seen.last_fault_ns, !seen.returns.is_empty()));
-    let (Some(fault_ns), false) = (fault, open) else { return };
+    let (fault, missing) = scene.seen(|seen| (seen.last_fault_ns, !seen.returns.is_empty()));
+    let (Some(fault_ns), false) = (fault, scene.is_disturbed()) else { return };
     let ends = || brokers.map(ends_of);
     let due = scene.seen(|seen| seen.recovered.look(fault_ns, ends).cloned());
     let (Some(due), Some(brokers), false) = (due, brokers, missing) else { return };

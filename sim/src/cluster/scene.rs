@@ -231,6 +231,11 @@ impl Scene {
     pub fn now_ms(&self) -> f64 {
         (self.now() / 1000) as f64 / 1000.0
     }
+    /// Whether an action goes on that may keep others from being well.
+    pub fn is_disturbed(&self) -> bool {
+        let disturbs = |index: &usize| !self.tape.actions[*index].what.is_tolerated();
+        self.seen(|seen| seen.open.iter().any(disturbs))
+    }
     /// Asks to be reminded of a job.
     pub fn remind(&self, at_ns: u64, job: Job) {
         let number = self.seen(|seen| {

@@ -114,6 +114,7 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
             );
         }
     }
+    let is_disturbed = scene.is_disturbed();
     let orphaned = scene.seen(|seen| {
         // Who was seen with an owner and has none: since when.
         for key in &owned {
@@ -124,7 +125,7 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
         let disturbed = seen.last_fault_ns.max(seen.rerouted_ns);
         let ghosts = seen.vanished_ns.map_or(0, |at| at + GHOST_NS);
         let disturbed = disturbed.map_or(0, |at| at + AFTERMATH_NS).max(ghosts);
-        let quiet_from = if seen.open.is_empty() { disturbed } else { u64::MAX };
+        let quiet_from = if is_disturbed { u64::MAX } else { disturbed };
         let late = missing.filter_map(|(key, since)| {
             let since = *since.get_or_insert(now);
             (since >= quiet_from && now >= since + ORPHANED_NS).then(|| (key.clone(), since))
@@ -267,7 +268,7 @@ fn absent(scene: &Scene) -> Option<Unsettled> {
         }
         _ => None,
     };
-    let down = scene.seen(|seen| seen.returns.keys().next().copied());
+    let down = scene.seen(|seen| seen.returns.keys().chain(seen.restarts.keys()).next().copied());
     let host = down.or_else(|| scene.tape.actions.iter().find_map(to_come))?;
     Some((Oracle::Convergence, "still-down", format!("{} has not come back yet", scene.cast.name(host))))
 }
@@ -301,7 +302,7 @@ fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> {
         if clustering && scene.world.is_up(host) {
             let group = groups.entry(shape.group.clone()).or_default();
             group.0.push(host);
-            group.1.extend(shape.topics.iter().cloned());
+            group.1.extend(super::boot_consumer::subscriptions(scene, host).into_keys());
         }
     }
     groups
@@ -347,16 +348,36 @@ fn busy(scene: &Scene) -> Option<Unsettled> {
     Some((Oracle::Convergence, "handler-busy", text))
 }
 
-/// Everything that is stored was consumed and committed, or what was stored when the queues ended at `due`.
+/// The first message of each queue that a handler of a group keeps and never returns: what is before it can be committed, and nothing else.
+fn stuck(scene: &Scene) -> BTreeMap<(String, String, (String, u32)), u64> {
+    let mut first = BTreeMap::new();
+    for (group, (hosts, _)) in members(scene) {
+        for host in hosts {
+            let stuck =
+                scene.seen(|seen| seen.consumers.get(&host).map(|agent| agent.stuck().cloned().collect::<Vec<_>>()));
+            for stuck in stuck.into_iter().flatten().filter(|stuck| stuck.holds) {
+                let at = first.entry((group.clone(), stuck.topic, stuck.queue)).or_insert(stuck.offset);
+                *at = stuck.offset.min(*at);
+            }
+        }
+    }
+    first
+}
+
+/// Everything that is stored was consumed and committed, or what was stored when the queues ended at `due`; of a queue in which a handler
+/// never returns, what is before its message.
 pub(super) fn unconsumed(scene: &Scene, brokers: &Brokers, due: Option<&Ends>) -> Option<Unsettled> {
+    let stuck = stuck(scene);
     for (group, (_, topics)) in members(scene) {
         for (host, look) in brokers {
             for ((topic, queue), (first, end)) in look.queues.iter().filter(|((topic, _), _)| topics.contains(topic)) {
                 let key = (group.clone(), topic.clone(), *queue);
                 let committed = look.committed.get(&key).copied();
                 let due = due.map(|due| due.get(&(*host, topic.clone(), *queue)).copied().unwrap_or(0));
-                if committed.unwrap_or(*first) < due.unwrap_or(*end).min(*end) {
-                    let name = scene.cast.name(*host);
+                let name = scene.cast.name(*host);
+                let kept = stuck.get(&(group.clone(), topic.clone(), (name.to_owned(), *queue)));
+                let due = due.unwrap_or(*end).min(*end).min(kept.copied().unwrap_or(u64::MAX));
+                if committed.unwrap_or(*first) < due {
                     let text = format!(
                         "{group} has committed {committed:?} of {name}:{queue} of {topic}, which ends at {end}"
                     );

@@ -55,9 +55,10 @@ pub(super) fn look(scene: &Scene, brokers: Option<&Brokers>) {
         }
     }
     let now = scene.now();
+    let is_disturbed = scene.is_disturbed();
     let late = scene.seen(|seen| {
         let disturbed = seen.last_fault_ns.max(seen.rerouted_ns).unwrap_or(0);
-        let quiet_ns = if seen.open.is_empty() { disturbed } else { now };
+        let quiet_ns = if is_disturbed { now } else { disturbed };
         seen.stale.look(now, quiet_ns, &wrong)
     });
     for ((server, topic, broker), since) in late {

@@ -57,6 +57,8 @@ fn what(what: &What) -> String {
         What::Send { .. } => send(what),
         What::Join { client } => format!("{client} joins"),
         What::Leave { client } => format!("{client} leaves"),
+        What::Subscribe { client, topic, tags: Some(tags) } => format!("{client} subscribes to {topic}: {tags}"),
+        What::Subscribe { client, topic, tags: None } => format!("{client} reads {topic} no longer"),
         What::Crash { client, down_ms } => format!("{client} crashes {}", back(down_ms)),
         What::Topic { topic, queues, brokers } if brokers.is_empty() => {
             format!("{topic} gets {queues} queues on every broker")
@@ -97,6 +99,10 @@ fn what(what: &What) -> String {
         }
         What::WriteError { node, count, for_ms } => {
             format!("{count} writes of {node} fail within {}", short(*for_ms))
+        }
+        What::StuckHandler { node, count, for_ms } => {
+            let count = if *count == 1 { "next handler".into() } else { format!("next {count} handlers") };
+            format!("the {count} of {node} within {} never return", short(*for_ms))
         }
         What::BitRot { node, file } => {
             let file = match file {
@@ -202,6 +208,10 @@ pub(super) fn sentence(record: &Record, calls: &Calls) -> String {
                 Phase::Info => format!("{who} of {group} dies while it handles \"{key}\""),
             }
         }
+        Op::Subscribe { topic, tags, .. } => match tags {
+            Some(tags) => format!("reads {topic} from now on: {tags}"),
+            None => format!("reads {topic} no longer"),
+        },
         Op::Assign { group, topic, queues } => {
             let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
             let queues = if queues.is_empty() { "nothing".to_owned() } else { queues.join(" ") };

@@ -6,7 +6,7 @@
 use super::{choose, chosen, draw, draw_signed, moment};
 use crate::dice::{Dice, entity};
 use crate::scenario::{BETWEEN_SIDES, FaultKind, FaultSpec, Range, Spec};
-use crate::tape::{Action, BYTES_PER_S_MIN, Config, Trigger, What};
+use crate::tape::{Action, BYTES_PER_S_MIN, Config, STUCK_MAX, Trigger, What};
 
 /// Adds the faults that this seed has in play.
 pub fn faults(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<Action>) {
@@ -75,6 +75,10 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
             What::ReadError { node, count, sectors, for_ms }
         }
         FaultKind::WriteError => What::WriteError { node, count: count(length(fault.writes)).max(1), for_ms },
+        FaultKind::StuckHandler => {
+            let count = count(length(fault.handlers)).clamp(1, STUCK_MAX);
+            What::StuckHandler { node, count, for_ms }
+        }
         FaultKind::BitRot => What::BitRot { node, file: chosen(dice, fault.file.as_ref()?) },
         FaultKind::DiskReplaced => What::DiskReplaced { node, down_ms: down },
         FaultKind::DiskFull => What::DiskFull { node, left_bytes: length(fault.left_bytes), for_ms },

@@ -293,6 +293,9 @@ pub enum EventKind {
     Crash,
     /// A later broker starts.
     BrokerJoin,
+    /// The members of `group` read of `topic` one of `tags` from now on (`none`: nothing), one after the other, `gap-ms` apart; with
+    /// `away-ms` each is stopped and started again for it.
+    Resubscribe,
     /// The administrator sets the queue count of `topic` to `queues`, on every broker.
     Queues,
     /// The administrator moves `group` back in `topic`: to what was stored `back-ms` ago, or to the first message.
@@ -317,13 +320,13 @@ pub struct EventSpec {
     /// When, milliseconds; somewhere in the middle of the workload when absent.
     #[serde(default)]
     pub at_ms: Option<Range>,
-    /// The group (leave, crash, reset-offsets).
+    /// The group (leave, crash, resubscribe, reset-offsets).
     #[serde(default)]
     pub group: Option<String>,
-    /// Time until the member comes back (leave, crash).
+    /// Time until the member comes back (leave, crash, resubscribe).
     #[serde(default)]
     pub away_ms: Option<Range>,
-    /// The topic (queues, reset-offsets, delete-topic).
+    /// The topic (queues, resubscribe, reset-offsets, delete-topic).
     #[serde(default)]
     pub topic: Option<String>,
     /// The new count (queues).
@@ -341,7 +344,10 @@ pub struct EventSpec {
     /// How long each is down (rolling-restart).
     #[serde(default)]
     pub down_ms: Option<Range>,
-    /// Time between the stop of one and of the next (rolling-restart).
+    /// What is read (resubscribe).
+    #[serde(default)]
+    pub tags: Option<Choice<String>>,
+    /// Time between the stop of one and of the next (rolling-restart, resubscribe).
     #[serde(default)]
     pub gap_ms: Option<Range>,
 }
@@ -380,6 +386,8 @@ pub enum FaultKind {
     ReadError,
     /// Writes fail.
     WriteError,
+    /// Handlers never return.
+    StuckHandler,
     /// A bit flips on the disk.
     BitRot,
     /// A broker comes back with an empty disk.
@@ -518,6 +526,9 @@ pub struct FaultSpec {
     /// How many writes fail (write-error).
     #[serde(default)]
     pub writes: Option<Range>,
+    /// How many handlers do not return (stuck-handler).
+    #[serde(default)]
+    pub handlers: Option<Range>,
     /// How many sectors cannot be read (read-error).
     #[serde(default)]
     pub sectors: Option<Range>,

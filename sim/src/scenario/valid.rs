@@ -52,19 +52,34 @@ impl Spec {
     fn check_event(&self, event: &EventSpec) -> Result<(), String> {
         let member = matches!(event.kind, EventKind::Leave | EventKind::Crash);
         let is = |kind: EventKind| event.kind == kind;
-        let (reset, rolling) = (is(EventKind::ResetOffsets), is(EventKind::RollingRestart));
+        let (reset, rolling, resub) =
+            (is(EventKind::ResetOffsets), is(EventKind::RollingRestart), is(EventKind::Resubscribe));
+        let away = event.away_ms.is_some();
         let keys = [
-            ("group", event.group.is_some(), member || reset),
-            ("away-ms", event.away_ms.is_some(), member),
-            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset),
+            ("group", event.group.is_some(), member || reset || resub),
+            ("away-ms", away, member || (resub && away)),
+            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset || resub),
+            ("tags", event.tags.is_some(), resub),
             ("queues", event.queues.is_some(), is(EventKind::Queues)),
             ("back-ms", event.back_ms.is_some(), reset),
             ("for-ms", event.for_ms.is_some(), is(EventKind::Drain)),
             ("target", event.target.is_some(), rolling),
             ("down-ms", event.down_ms.is_some(), rolling),
-            ("gap-ms", event.gap_ms.is_some(), rolling),
+            ("gap-ms", event.gap_ms.is_some(), rolling || resub),
         ];
         exactly(&keys, &["back-ms"])?;
+        let reads = |(group, topic): (&String, &String)| {
+            self.groups.get(group).is_none_or(|group| group.get_ref().topics.contains(topic))
+        };
+        if let Some((group, topic)) =
+            event.group.as_ref().zip(event.topic.as_ref()).filter(|pair| resub && !reads(*pair))
+        {
+            return Err(format!("a topic of \"{group}\" is expected, found \"{topic}\""));
+        }
+        for tags in event.tags.iter().flat_map(|tags| &tags.0) {
+            let read = seedmq_core::consumer::Subscription::new("T".into(), tags, 0);
+            read.map_err(|e| format!("tags are expected, found \"{tags}\": {e}"))?;
+        }
         let is_read = |topic: &String| self.groups.values().any(|group| group.get_ref().topics.contains(topic));
         if let Some(topic) = event.topic.as_ref().filter(|topic| is(EventKind::DeleteTopic) && is_read(topic)) {
             return Err(format!("a topic that no group reads is expected, found \"{topic}\""));
@@ -106,7 +121,7 @@ impl FaultSpec {
         use FaultKind::{
             BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
             HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu,
-            SlowDisk, SlowLink, SyncError, ThinLink, WriteError,
+            SlowDisk, SlowLink, StuckHandler, SyncError, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -121,6 +136,7 @@ impl FaultSpec {
             SyncError,
             ReadError,
             WriteError,
+            StuckHandler,
             DiskFull,
             DiskStalled,
         ];
@@ -144,6 +160,7 @@ impl FaultSpec {
             ("reads", self.reads.is_some(), is(&[ReadError])),
             ("writes", self.writes.is_some(), is(&[WriteError])),
             ("sectors", self.sectors.is_some(), is(&[ReadError])),
+            ("handlers", self.handlers.is_some(), is(&[StuckHandler])),
             ("left-bytes", self.left_bytes.is_some(), is(&[DiskFull])),
             ("file", self.file.is_some(), is(&[BitRot])),
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use seedmq_core::consumer::{ALL, Subscription};
+
 use super::{Action, BYTES_PER_S_MIN, Conditions, Config, ConsumerShape, Latency, Model, STRATEGIES, Trigger, What};
 
 /// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
@@ -18,6 +20,8 @@ const BATCH_MAX: u32 = 10_000;
 const QUEUES_MAX: u32 = 4_096;
 /// Most syncs that fail.
 const COUNT_MAX: u32 = 1_000_000;
+/// Most handlers of a consumer that do not return: half of those that may run at once, so that there is room for others.
+pub const STUCK_MAX: u32 = 10;
 /// Most sectors that go bad at once.
 const SECTORS_MAX: u32 = 10_000;
 /// Fastest and slowest clock, in parts in a million.
@@ -192,6 +196,16 @@ fn what(config: &Config, what: &What) -> Checked {
             }
         }
         What::Join { client } | What::Leave { client } => role(config, client, "consumer"),
+        What::Subscribe { client, topic, tags } => {
+            role(config, client, "consumer")?;
+            let reads = |consumer: &ConsumerShape| consumer.name == *client && consumer.topics.contains(topic);
+            if !config.consumers.iter().any(reads) {
+                return Err(at_word(topic, format!("a topic of \"{client}\" is expected, found \"{topic}\"")));
+            }
+            let topic = topic.as_str().into();
+            let read = Subscription::new(topic, tags.as_deref().unwrap_or(ALL), 0);
+            read.map(drop).map_err(|e| at_field("tags", format!("a topic and tags are expected: {e}")))
+        }
         What::Crash { client, down_ms } => role(config, client, "").and_then(|()| down(down_ms)),
         What::Topic { queues, brokers, .. } => {
             most("queues", *queues, QUEUES_MAX)?;
@@ -245,6 +259,11 @@ fn what(config: &Config, what: &What) -> Checked {
         What::WriteError { node, count, for_ms } => {
             role(config, node, "broker")?;
             most("count", *count, COUNT_MAX)?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
+        What::StuckHandler { node, count, for_ms } => {
+            role(config, node, "consumer")?;
+            most("count", *count, STUCK_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
         What::BitRot { node, .. } => role(config, node, "broker"),
