@@ -106,7 +106,7 @@ impl FaultSpec {
         use FaultKind::{
             BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
             HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu,
-            SlowDisk, SlowLink, SyncError, ThinLink, WriteError,
+            SlowDisk, SlowLink, SyncError, SyncLie, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -119,6 +119,7 @@ impl FaultSpec {
             ThinLink,
             ClockDrift,
             SyncError,
+            SyncLie,
             ReadError,
             WriteError,
             DiskFull,
