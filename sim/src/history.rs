@@ -301,6 +301,9 @@ pub enum Op {
         /// hold for certain. Absent where nobody could look.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         durable: Option<BTreeMap<String, BTreeMap<String, u64>>>,
+        /// Of a power cut: a sync had named durable what it took. `durable` is what there really was.
+        #[serde(default, skip_serializing_if = "is_false")]
+        lied: bool,
         /// The messages that were damaged on the disk: by topic and queue id, their positions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         damage: Option<BTreeMap<String, BTreeMap<String, Vec<u64>>>>,

@@ -374,6 +374,14 @@ pub enum What {
         /// For so long.
         for_ms: u64,
     },
+    /// The disk of a broker says of each sync that it is done, and leaves what it covers in a cache, which is written back in order. The
+    /// first sync after it that is done makes all of it durable; a power cut before that takes what was not written back.
+    SyncLie {
+        /// The broker.
+        node: String,
+        /// For so long.
+        for_ms: u64,
+    },
     /// A broker's disk does not read: the next reads fail, and some sectors each time, until they are written again or it is over.
     /// Memory gives up most of what it holds of the files. At the end a broker that could not open its store is started anew.
     ReadError {
@@ -547,6 +555,7 @@ impl What {
             | What::Pause { node, .. }
             | What::SlowDisk { node, .. }
             | What::SyncError { node, .. }
+            | What::SyncLie { node, .. }
             | What::ReadError { node, .. }
             | What::WriteError { node, .. }
             | What::StuckHandler { node, .. }
@@ -580,6 +589,7 @@ impl What {
             What::SlowDisk { .. } => "slow-disk",
             What::ClockStep { .. } => "clock-step",
             What::SyncError { .. } => "sync-error",
+            What::SyncLie { .. } => "sync-lie",
             What::ReadError { .. } => "read-error",
             What::WriteError { .. } => "write-error",
             What::StuckHandler { .. } => "stuck-handler",

@@ -357,8 +357,9 @@ impl Facts {
                 self.reset(place, *asked);
                 Noted::Nothing
             }
-            Op::Fault { kind, target, of, durable, damage } => {
-                self.faults.note(at.0, at.1, kind, target, of.as_deref(), durable.as_ref(), damage.as_ref());
+            Op::Fault { kind, target, of, durable, lied, damage } => {
+                let known = (durable.as_ref(), *lied, damage.as_ref());
+                self.faults.note(at.0, at.1, kind, target, of.as_deref(), known);
                 self.fault(kind, target, at.1)
             }
             Op::End { .. } => Noted::Nothing,

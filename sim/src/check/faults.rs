@@ -28,6 +28,8 @@ pub struct Fault {
     /// See [`crate::history::Op::Fault`]; of a `retention`, the first position that each queue still has.
     pub durable: Option<BTreeMap<String, BTreeMap<String, u64>>>,
     /// See [`crate::history::Op::Fault`].
+    pub lied: bool,
+    /// See [`crate::history::Op::Fault`].
     pub damage: Option<BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
     text: String,
 }
@@ -70,6 +72,13 @@ impl Fault {
     }
 }
 
+/// What a fault line says of the disk: what it left, whether a sync had lied, what it damaged.
+pub type Known<'a> = (
+    Option<&'a BTreeMap<String, BTreeMap<String, u64>>>,
+    bool,
+    Option<&'a BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
+);
+
 /// All faults so far, in time order.
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -78,7 +87,6 @@ pub struct Faults {
 
 impl Faults {
     /// Takes a fault line.
-    #[allow(clippy::too_many_arguments, reason = "the fields of one line")]
     pub fn note(
         &mut self,
         line: u64,
@@ -86,8 +94,7 @@ impl Faults {
         kind: &str,
         target: &str,
         of: Option<&str>,
-        durable: Option<&BTreeMap<String, BTreeMap<String, u64>>>,
-        damage: Option<&BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
+        (durable, lied, damage): Known<'_>,
     ) {
         // A handler that never returns excuses nothing.
         if kind == "stuck-handler" {
@@ -106,6 +113,7 @@ impl Faults {
             from: t,
             until: moment.then_some(t),
             durable: durable.cloned(),
+            lied,
             damage: damage.cloned(),
             text: target.into(),
         });

@@ -1,8 +1,9 @@
 //! Loss: at the end of a drained history every acknowledged message was handled by every audience of its topic.
 //!
-//! Invariant: the only licence is the tail that a power cut may take under asynchronous flush: what left the broker acknowledged before
-//! the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room removed; a message that was
-//! damaged on the disk, by name; what a group passed over while its members read different things (see [`super::subscriptions`]); and whatever lies on a broker that stays down, or on a disk that was replaced.
+//! Invariant: the only licence is the tail that a power cut may take under asynchronous flush, or from a disk whose syncs lied: what left
+//! the broker acknowledged before the cut, is not covered by the durable mark, and has no survivor behind it; what a broker without room
+//! removed; a message that was damaged on the disk, by name; what a group passed over while its members read different things
+//! (see [`super::subscriptions`]); and whatever lies on a broker that stays down, or on a disk that was replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,13 +107,12 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
         return Missing::Unreachable;
     }
     let mut covered = false;
-    if facts.flush_is_async() {
-        for cut in facts.faults.cuts(queue, message.invoked.1, f64::INFINITY).filter(|cut| acked_before(message, cut)) {
-            if offset.is_some_and(|offset| cut.kept(facts.name(message.topic), queue, offset)) {
-                covered = true;
-            } else {
-                return Missing::Tail(cut);
-            }
+    let may_take = |cut: &&Fault| (facts.flush_is_async() || cut.lied) && acked_before(message, cut);
+    for cut in facts.faults.cuts(queue, message.invoked.1, f64::INFINITY).filter(may_take) {
+        if offset.is_some_and(|offset| cut.kept(facts.name(message.topic), queue, offset)) {
+            covered = true;
+        } else {
+            return Missing::Tail(cut);
         }
     }
     Missing::Unexcused(match (covered, seen.is_empty()) {

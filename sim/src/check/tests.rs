@@ -100,13 +100,14 @@ fn record(line: &str) -> Record {
             ("", Op::End { drained: true, deserted })
         }
         "fault" => {
-            let durable = words.get(4).map(|mark| {
+            let durable = words.get(4).filter(|mark| **mark != "lied").map(|mark| {
                 let (queue, offset) = position(mark);
                 let queue = queue.expect("a queue").id.to_string();
                 let marks = BTreeMap::from([(queue, offset.expect("a mark"))]);
                 BTreeMap::from(["T", "K"].map(|topic| (topic.to_string(), marks.clone())))
             });
-            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), of: None, durable, damage: None })
+            let lied = words.last() == Some(&"lied");
+            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), of: None, durable, lied, damage: None })
         }
         "reset" => {
             let (queue, offset) = (Queue::parse(words[4]).expect("a queue"), words[5].parse().expect("an offset"));
@@ -243,6 +244,16 @@ fn lost_with_the_power() {
     assert_eq!(found_in(asynchronous(), &down), [] as [&str; 0], "the acknowledgement left before the power did");
     let (_, back) = under_way("12 p1 ok 2 a:0@1");
     assert_eq!(found_in(asynchronous(), &back), ["lost/never-delivered"], "it may be of the life after");
+}
+
+#[test]
+fn lost_to_a_sync_that_lied() {
+    green(&tail("0@1 lied"));
+    green(&tail("lied"));
+    broken("lost/durable-lost", &tail("0@2 lied"));
+    broken("lost/hole-in-tail", &tail("lied").replace("1 g T a:0@0 k1", "1 g T a:0@1 k2"));
+    broken("lost/never-delivered", &tail("0@1 lied").replace("power a", "power b"));
+    broken("lost/never-delivered", &tail("0@1 lied").replace("power a", "kill a"));
 }
 
 #[test]

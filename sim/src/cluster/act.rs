@@ -107,6 +107,12 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
                 begin(scene, index, *for_ms);
             }
         }
+        What::SyncLie { node, for_ms } => {
+            let disk = &scene.disks[&host(node)];
+            disk.lie(true);
+            scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().lies)));
+            begin(scene, index, *for_ms);
+        }
         What::ReadError { node, count, sectors, for_ms } => {
             let disk = &scene.disks[&host(node)];
             disk.fail_reads(*count);

@@ -76,6 +76,13 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             }
         }
         What::StuckHandler { node, .. } => free(scene, host(node), action.id),
+        What::SyncLie { node, .. } => {
+            disk_errors(scene);
+            scene.disks[&host(node)].lie(false);
+            if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
+                heal(host(node), node);
+            }
+        }
         What::ReadError { node, .. } => {
             disk_errors(scene);
             scene.disks[&host(node)].cure();
@@ -152,6 +159,7 @@ pub(super) fn disk_errors(scene: &Scene) {
         let counts = scene.disks[&host].counts();
         let (kind, now) = match &scene.tape.actions[index].what {
             What::SyncError { .. } => ("sync-error", counts.failed_syncs),
+            What::SyncLie { .. } => ("sync-lie", counts.lies),
             What::ReadError { .. } => ("read-error", counts.failed_reads),
             What::WriteError { .. } => ("write-error", counts.failed_writes),
             _ => ("disk-full", counts.no_room),

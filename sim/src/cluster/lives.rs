@@ -119,8 +119,9 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     }
     scene.world.die(host, how);
     Madsim::current().kill(node);
-    let mut durable = None;
+    let (mut durable, mut lied) = (None, false);
     if let Some(disk) = scene.disks.get(&host).filter(|_| how == Death::PowerLost) {
+        lied = disk.write_back();
         if matches!(scene.cast.role(host), Role::Broker(_)) {
             let licence = scene.seen(|seen| seen.atlas.licence(host));
             durable = Some(crate::whitebox::durable_offsets(&disk.image().platter(), &licence.ranges));
@@ -132,7 +133,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     if how != Death::Killed && matches!(scene.cast.role(host), Role::Consumer(_)) {
         scene.seen(|seen| seen.vanished_ns = Some(scene.now()));
     }
-    scene.fault(kind, host, scene.cast.name(host), durable);
+    scene.cut(kind, host, durable, lied);
     if let Some(down_ms) = down_ms {
         come_back(scene, host, down_ms);
     }

@@ -262,17 +262,24 @@ impl Scene {
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
         self.note_fault(kind, host, target, durable);
     }
+    /// A process or machine died; `lied` when a power cut took what a sync had named durable.
+    pub fn cut(&self, kind: &str, host: HostId, durable: Durable, lied: bool) {
+        self.log.record(self.now(), host, Kind::Fault, &(kind, self.cast.name(host), lied));
+        self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
+        let (kind, target) = (kind.to_owned(), self.cast.name(host).to_owned());
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable, lied, damage: None });
+    }
     /// A file of a broker was damaged, and with it messages: by topic and queue, their offsets.
     pub fn damaged(&self, kind: &str, host: HostId, target: &str, path: &str, damage: Damaged) {
         self.log.record(self.now(), host, Kind::Fault, &(kind, target, path));
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
         let (kind, target) = (kind.to_owned(), target.to_owned());
-        self.write_fault(host, Op::Fault { kind, target, of: None, durable: None, damage });
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable: None, lied: false, damage });
     }
     /// A fault of a kind is over.
     pub fn heal(&self, of: &str, host: HostId, target: &str) {
         let (kind, target, of) = ("heal".to_owned(), target.to_owned(), Some(of.to_owned()));
-        self.write_fault(host, Op::Fault { kind, target, of, durable: None, damage: None });
+        self.write_fault(host, Op::Fault { kind, target, of, durable: None, lied: false, damage: None });
     }
     /// A host that was down starts again.
     pub fn started(&self, host: HostId) {
@@ -288,7 +295,7 @@ impl Scene {
     }
     fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
         let (kind, target) = (kind.to_owned(), target.to_owned());
-        self.write_fault(host, Op::Fault { kind, target, of: None, durable, damage: None });
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable, lied: false, damage: None });
     }
     fn write_fault(&self, host: HostId, op: Op) {
         let Op::Fault { kind, target, .. } = &op else { return };

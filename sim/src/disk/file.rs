@@ -28,6 +28,8 @@ pub(super) struct File {
     dirty: BTreeSet<u64>,
     /// Lengths that pending syncs will make durable.
     pending: BTreeMap<u64, u64>,
+    /// The newest sync that is complete.
+    synced: u64,
     /// Chunks that are not in memory.
     cold: BTreeSet<u64>,
     /// Sectors that cannot be read until they are written.
@@ -210,7 +212,10 @@ impl File {
     pub fn sync_done(&mut self, sync: u64) {
         let pages = &mut self.pages;
         self.dirty.retain(|number| !pages.get_mut(number).expect("a dirty page is there").synced(sync));
-        self.durable_len = self.pending.remove(&sync).expect("a sync was asked for before it is done");
+        let len = self.pending.remove(&sync).expect("a sync was asked for before it is done");
+        if sync > self.synced {
+            (self.synced, self.durable_len) = (sync, len);
+        }
     }
     /// It failed: the pages count as clean from now on, the platter does not hold them.
     pub fn sync_failed(&mut self, sync: u64) {
@@ -218,9 +223,10 @@ impl File {
         self.dirty.retain(|number| !pages[number].covered_by(sync));
         self.pending.remove(&sync);
     }
-    /// The power is cut. How many sectors lost content.
-    pub fn cut(&mut self, dice: &mut Dice) -> u64 {
+    /// The power is cut; `in_order`, nothing survives that was not synced. How many sectors lost content.
+    pub fn cut(&mut self, in_order: bool, dice: &mut Dice) -> u64 {
         let survival = match dice.below(10) {
+            _ if in_order => Survival::Nothing,
             0..=2 => Survival::Nothing,
             3 => Survival::Everything,
             4..=5 => Survival::Pages,

@@ -1,7 +1,8 @@
 //! A whole disk: files and the names that lead to them.
 //!
 //! Invariant: names become durable in the order in which they were made (a metadata journal); a power cut keeps a prefix of
-//! the journal that contains everything that was synced.
+//! the journal that contains everything that was synced. What a sync that lies covers is written back in order: a power cut
+//! keeps the first so many of them whole, and of what came later nothing.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,15 @@ pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
+/// What a sync said to be durable and left in a cache.
+#[derive(Clone, Debug)]
+struct Lie {
+    /// The file and the number of its sync; a directory has none.
+    sync: Option<(Inode, u64)>,
+    /// Changes of names that it covers, of all that there ever were.
+    names: u64,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
@@ -52,6 +62,10 @@ pub struct Image {
     names: BTreeMap<String, Inode>,
     durable_names: BTreeMap<String, Inode>,
     journal: Vec<NameOp>,
+    /// Changes of names that are durable.
+    committed: u64,
+    /// Syncs that lied, oldest first.
+    lies: Vec<Lie>,
     /// Grows with every change of a name: handles look again.
     pub(super) version: u64,
     next_sync: u64,
@@ -112,28 +126,66 @@ impl Image {
         self.files[inode.0].sync_asked(self.next_sync);
         self.next_sync
     }
-    /// It is complete: the content as of the ask, and the name.
+    /// It is complete: the content as of the ask, and the name. So is what lay in a cache.
     pub(super) fn sync_done(&mut self, inode: Inode, sync: u64) {
+        self.own_up(self.lies.len());
         self.files[inode.0].sync_done(sync);
-        let last = self.journal.iter().rposition(|op| op.concerns(|path| self.names.get(path) == Some(&inode)));
-        self.commit(last.map_or(0, |at| at + 1));
+        self.commit(self.names_of(inode));
+    }
+    /// It only says so.
+    pub(super) fn sync_lied(&mut self, inode: Inode, sync: u64) {
+        self.lies.push(Lie { sync: Some((inode, sync)), names: self.committed + self.names_of(inode) as u64 });
     }
     pub(super) fn sync_failed(&mut self, inode: Inode, sync: u64) {
         self.files[inode.0].sync_failed(sync);
     }
-    /// The names in a directory are durable.
+    /// The names in a directory are durable. So is what lay in a cache.
     pub(super) fn dir_synced(&mut self, dir: &str) {
+        self.own_up(self.lies.len());
+        self.commit(self.names_in(dir));
+    }
+    /// It only says so.
+    pub(super) fn dir_lied(&mut self, dir: &str) {
+        self.lies.push(Lie { sync: None, names: self.committed + self.names_in(dir) as u64 });
+    }
+    /// Changes of names up to the last one of a file.
+    fn names_of(&self, inode: Inode) -> usize {
+        let last = self.journal.iter().rposition(|op| op.concerns(|path| self.names.get(path) == Some(&inode)));
+        last.map_or(0, |at| at + 1)
+    }
+    /// The same up to the last one in a directory.
+    fn names_in(&self, dir: &str) -> usize {
         let last = self.journal.iter().rposition(|op| op.concerns(|path| parent(path) == dir));
-        self.commit(last.map_or(0, |at| at + 1));
+        last.map_or(0, |at| at + 1)
+    }
+    /// What the oldest so many syncs left in a cache is durable now.
+    fn own_up(&mut self, count: usize) {
+        for Lie { sync, names } in self.lies.drain(..count).collect::<Vec<_>>() {
+            if let Some((inode, sync)) = sync {
+                self.files[inode.0].sync_done(sync);
+            }
+            self.commit(names.saturating_sub(self.committed) as usize);
+        }
+    }
+    /// The power is going: how much of what lies in a cache gets to the platter. Whether anything does not, which a sync had named durable.
+    pub(super) fn write_back(&mut self, dice: &mut Dice) -> bool {
+        if !self.lies.is_empty() {
+            let all = self.lies.len() as u64 + 1;
+            self.own_up(if dice.chance(300_000) { 0 } else { dice.below(all) as usize });
+        }
+        !self.lies.is_empty()
     }
     fn commit(&mut self, ops: usize) {
+        self.committed += ops as u64;
         for op in self.journal.drain(..ops) {
             op.apply(&mut self.durable_names);
         }
     }
     /// The power is cut: the image becomes what survived. How many sectors of unsynced content were lost.
     pub fn cut(&mut self, dice: &mut Dice) -> u64 {
+        let in_order = !std::mem::take(&mut self.lies).is_empty();
         let kept = match dice.below(4) {
+            _ if in_order => 0,
             0 => 0,
             1 => self.journal.len(),
             _ => dice.below(self.journal.len() as u64 + 1) as usize,
@@ -142,7 +194,7 @@ impl Image {
         self.journal.clear();
         self.names = self.durable_names.clone();
         self.version += 1;
-        self.files.iter_mut().map(|file| file.cut(dice)).sum()
+        self.files.iter_mut().map(|file| file.cut(in_order, dice)).sum()
     }
     /// The page cache forgets chunks of all files, as drawn.
     pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
@@ -313,6 +365,50 @@ mod tests {
             survived += usize::from(image.content("log").unwrap().iter().all(|b| *b == 3));
         }
         assert!((1..100).contains(&survived), "{survived} of 200");
+    }
+
+    #[test]
+    fn what_syncs_lied_about_is_lost_in_order() {
+        let mut kept = [0; 4];
+        for n in 0..300 {
+            let mut image = Image::default();
+            let inode = image.create("log", File::sparse(4 * 4096, 0));
+            let first = image.sync_asked(inode);
+            image.sync_done(inode, first);
+            for page in 0..3 {
+                image.file_mut(inode).write(page * 4096, &[9; 4096], 0);
+                let sync = image.sync_asked(inode);
+                image.sync_lied(inode, sync);
+            }
+            image.file_mut(inode).write(3 * 4096, &[9; 4096], 0);
+            let lied = image.write_back(&mut dice(n));
+            let claimed = image.platter().content("log").unwrap();
+            image.cut(&mut dice(n));
+            let after = image.content("log").unwrap();
+            let pages = after.chunks(4096).take_while(|page| page.iter().all(|b| *b == 9)).count();
+            assert!(after[pages * 4096..].iter().all(|b| *b == 0 || !lied), "nothing survives behind what is lost");
+            assert_eq!((lied, claimed == after), (pages < 3, true), "what is on the platter is what survives");
+            kept[pages] += 1;
+        }
+        assert!(kept[..3].iter().all(|n| *n > 20), "{kept:?}");
+    }
+
+    #[test]
+    fn an_honest_sync_makes_durable_what_earlier_ones_lied_about() {
+        for n in 0..100 {
+            let mut image = Image::default();
+            let inode = image.create("log", File::sparse(4096, 0));
+            image.file_mut(inode).write(0, &[5; 4096], 0);
+            let sync = image.sync_asked(inode);
+            image.sync_lied(inode, sync);
+            image.dir_lied("");
+            let other = image.create("other", File::sparse(0, 0));
+            let sync = image.sync_asked(other);
+            image.sync_done(other, sync);
+            assert!(!image.write_back(&mut dice(n)));
+            image.cut(&mut dice(n));
+            assert!(image.content("log").unwrap().iter().all(|b| *b == 5));
+        }
     }
 
     #[test]

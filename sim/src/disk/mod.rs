@@ -67,7 +67,9 @@ pub struct DiskCounts {
     pub syncs: u64,
     /// Syncs that failed, and writes and allocations for which there was no room.
     pub failed_syncs: u64,
-    /// See there.
+    /// Syncs, of directories too, that only said so.
+    pub lies: u64,
+    /// See `failed_syncs`.
     pub no_room: u64,
     /// Reads, and writes and allocations, that failed.
     pub failed_reads: u64,
@@ -90,6 +92,8 @@ pub(crate) struct Platter {
     pub stalled_until_ns: u64,
     /// Syncs that are to fail.
     pub fail_syncs: u32,
+    /// Syncs say that they are done, and leave what they cover in a cache.
+    pub lies: bool,
     /// Reads that are to fail.
     pub fail_reads: u32,
     /// Writes and allocations that are to fail.
@@ -177,6 +181,7 @@ impl HostDisk {
             extra_ns: 0,
             stalled_until_ns: 0,
             fail_syncs: 0,
+            lies: false,
             fail_reads: 0,
             fail_writes: 0,
             room: None,
@@ -209,6 +214,12 @@ impl HostDisk {
         let fast = SimDisk { disk: self.clone(), life, table };
         (fast.clone(), SimSlow { fast })
     }
+    /// The power is about to go: what of all that syncs lied about reaches the platter is drawn. Whether anything does not.
+    pub fn write_back(&self) -> bool {
+        let mut platter = self.lock();
+        let mut dice = platter.dice("write-back", "");
+        platter.image.write_back(&mut dice)
+    }
     /// The machine lost power.
     pub fn cut(&self) {
         let mut platter = self.lock();
@@ -224,6 +235,10 @@ impl HostDisk {
     /// The next so many syncs fail.
     pub fn fail_syncs(&self, count: u32) {
         self.lock().fail_syncs = count;
+    }
+    /// Syncs lie from now on, or no more.
+    pub fn lie(&self, on: bool) {
+        self.lock().lies = on;
     }
     /// The next so many reads fail; memory gives up most of what it holds, so that there are reads.
     pub fn fail_reads(&self, reads: u32) {

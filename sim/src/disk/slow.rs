@@ -57,8 +57,13 @@ impl SimSlow {
             platter.image.sync_failed(inode, sync);
             return Err(DiskError::Io("sync failed".to_owned()));
         }
-        platter.image.sync_done(inode, sync);
         platter.counts.syncs += 1;
+        if platter.lies {
+            platter.counts.lies += 1;
+            platter.image.sync_lied(inode, sync);
+        } else {
+            platter.image.sync_done(inode, sync);
+        }
         Ok(())
     }
     fn rename_now(platter: &mut Platter, from: &str, to: &str) -> Result<(), DiskError> {
@@ -130,7 +135,13 @@ impl SlowDisk for SimSlow {
     }
     async fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
         self.wait("sync-dir", path, 1).await;
-        self.fast.disk.lock().image.dir_synced(parent(path));
+        let platter = &mut *self.fast.disk.lock();
+        if platter.lies {
+            platter.counts.lies += 1;
+            platter.image.dir_lied(parent(path));
+        } else {
+            platter.image.dir_synced(parent(path));
+        }
         Ok(())
     }
     async fn remove(&self, path: &str) -> Result<(), DiskError> {

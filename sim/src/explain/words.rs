@@ -94,6 +94,9 @@ fn what(what: &What) -> String {
         What::SyncError { node, count, for_ms } => {
             format!("{count} syncs of {node} fail within {}", short(*for_ms))
         }
+        What::SyncLie { node, for_ms } => {
+            format!("syncs of {node} only say that they are done for {}", short(*for_ms))
+        }
         What::ReadError { node, count, sectors, for_ms } => {
             format!("{count} reads of {node} fail, and {sectors} sectors cannot be read, within {}", short(*for_ms))
         }
@@ -249,6 +252,7 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "half-close" => format!("connections are closed in one direction: {}", target.replace(" | ", " to ")),
         "reset" => format!("connections between {} are reset", target.replace(" | ", " and ")),
         "sync-error" => format!("a sync of {target} fails"),
+        "sync-lie" => format!("a sync of {target} says that it is done, and is not"),
         "read-error" => format!("a read of {target} fails"),
         "write-error" => format!("a write of {target} fails"),
         "bit-rot" => format!("a bit flips on the disk of {target}"),

@@ -70,6 +70,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         FaultKind::SyncError => {
             What::SyncError { node, count: u32::try_from(length(fault.syncs)).unwrap_or(1).max(1), for_ms }
         }
+        FaultKind::SyncLie => What::SyncLie { node, for_ms },
         FaultKind::ReadError => {
             let (count, sectors) = (count(length(fault.reads)), count(length(fault.sectors)));
             What::ReadError { node, count, sectors, for_ms }

@@ -382,6 +382,8 @@ pub enum FaultKind {
     ClockDrift,
     /// Syncs fail.
     SyncError,
+    /// Syncs say that they are done and are not.
+    SyncLie,
     /// Reads fail.
     ReadError,
     /// Writes fail.

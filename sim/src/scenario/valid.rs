@@ -121,7 +121,7 @@ impl FaultSpec {
         use FaultKind::{
             BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
             HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu,
-            SlowDisk, SlowLink, StuckHandler, SyncError, ThinLink, WriteError,
+            SlowDisk, SlowLink, StuckHandler, SyncError, SyncLie, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -134,6 +134,7 @@ impl FaultSpec {
             ThinLink,
             ClockDrift,
             SyncError,
+            SyncLie,
             ReadError,
             WriteError,
             StuckHandler,

@@ -250,6 +250,10 @@ fn what(config: &Config, what: &What) -> Checked {
             most("count", *count, COUNT_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
+        What::SyncLie { node, for_ms } => {
+            role(config, node, "broker")?;
+            most("for-ms", *for_ms, TIME_MS_MAX)
+        }
         What::ReadError { node, count, sectors, for_ms } => {
             role(config, node, "broker")?;
             most("count", *count, COUNT_MAX)?;
