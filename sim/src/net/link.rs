@@ -141,6 +141,7 @@ mod tests {
     #[test]
     fn a_thin_link_carries_one_byte_after_the_other() {
         let mut links = Links::default();
+        (0..2).for_each(|_| links.grow());
         let (a, b) = (HostId(0), HostId(1));
         assert_eq!(links.carry(a, b, 1_000, 5), 5);
         links.thin(a, b, 1_000);
@@ -152,6 +153,10 @@ mod tests {
         assert_eq!(links.carry(a, b, 1_000, 9_000_000_000), 10_000_000_000);
         links.thicken(a, b, 1_000);
         assert_eq!(links.carry(a, b, 1_000, 3), 3);
+        links.set_default(LinkSpec { bytes_per_s: Some(2_000), ..LinkSpec::default() });
+        assert_eq!(links.carry(b, a, 1_000, 20_000_000_000), 20_500_000_000, "a link may be thin by itself");
+        links.thin(b, a, 1_000);
+        assert_eq!(links.carry(b, a, 1_000, 20_000_000_000), 21_500_000_000, "the lowest limit counts");
     }
 
     #[test]
