@@ -64,6 +64,8 @@ fn servers(spec: &Spec, seed: u64, config: &mut Config) {
     let name_servers = draw(&mut dice, cluster.name_servers);
     let (brokers, later) = (draw(&mut dice, cluster.brokers), draw(&mut dice, cluster.later_brokers));
     let flush = chosen(&mut dice, &cluster.flush);
+    let idle = Dice::new(seed, entity("idle-topics", &[]));
+    config.idle_topics = u32::try_from(draw(&mut { idle }, cluster.idle_topics)).unwrap_or(0);
     config.buggify_permille = u32::try_from(draw(&mut dice, cluster.buggify_permille)).unwrap_or(0);
     let properties: BTreeMap<String, String> = (cluster.properties.iter())
         .map(|(key, values)| (key.clone(), chosen(&mut Dice::new(seed, entity(key, &[])), values.get_ref()).0))
@@ -109,6 +111,7 @@ fn conditions(spec: &Spec, seed: u64, config: &mut Config) {
         *part = range.map_or(*part, |range| small(of(name, range)));
     }
     conditions.disk_bytes = said.disk_bytes.map_or(conditions.disk_bytes, |range| of("disk-bytes", range));
+    conditions.bytes_per_s = said.bytes_per_s.map(|range| of("bytes-per-s", range));
     config.conditions = Some(conditions);
     if let Some(range) = said.clock_offset_ms {
         let off = |name: &str| draw_signed(&mut Dice::new(seed, entity(name, &[0x60])), range);

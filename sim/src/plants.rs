@@ -170,6 +170,24 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-crash", "swarm"],
     },
     Plant {
+        name: "tag-not-indexed",
+        about: "the store does not index the tags of messages",
+        oracles: &[Oracle::Projection],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "route-forgotten",
+        about: "a client forgets the route of a topic when no name server can be reached",
+        oracles: &[Oracle::Convergence, Oracle::Owner],
+        scenarios: &["namesrv-absent", "namesrv-outage"],
+    },
+    Plant {
+        name: "large-registration-plain",
+        about: "the broker registers thousands of topics without packing them",
+        oracles: &[Oracle::Route],
+        scenarios: &["many-topics"],
+    },
+    Plant {
         name: "offsets-read-lower",
         about: "a broker that starts takes each committed offset for one lower than it was written down",
         oracles: &[Oracle::RecoveryIdempotent],

@@ -16,7 +16,7 @@ use golden::{int, str};
 use seedmq_core::message::record::Record;
 use seedmq_core::node::{Disk, DiskAsk, Instant, Now, Open};
 use seedmq_core::store::memdisk::MemDisk;
-use seedmq_core::store::{Fault, Get, GetStatus, Hit, Store, StoreConfig, StoreNews};
+use seedmq_core::store::{Fault, Get, GetStatus, Hit, Label, Store, StoreConfig, StoreNews};
 
 /// The files of a store in `tests/golden/NAME/store.tar.gz`, paths from the store root.
 fn unpack(name: &str) -> MemDisk {
@@ -135,7 +135,10 @@ impl Opened {
     }
 
     fn by_key(&mut self, topic: &str, key: &str, max: usize, times: Range<i64>) -> Vec<u64> {
-        let hits = self.store.by_key(topic, key, max, times, &mut self.disk, &mut self.asks).expect("all is hot");
+        let hits = self
+            .store
+            .by_label(topic, Label::Key(key), max, times, &mut self.disk, &mut self.asks)
+            .expect("all is hot");
         hits.iter().map(|hit| hit.physical).collect()
     }
 
@@ -287,6 +290,27 @@ fn queues_and_index_are_rebuilt_as_they_were() {
         what.iter().for_each(|folder| disk.remove_below(folder));
         let mut opened = Opened::open(disk).expect("opens");
         compare(&mut opened, name, &DELETED);
+    }
+}
+
+/// The contents of the index files, oldest first.
+fn index(disk: &MemDisk) -> Vec<Bytes> {
+    let mut paths: Vec<String> = disk.paths().into_iter().filter(|path| path.starts_with("index/")).collect();
+    paths.sort();
+    paths.iter().map(|path| disk.content(path).expect("a listed file")).collect()
+}
+
+#[test]
+fn a_rebuilt_index_is_byte_for_byte_that_of_java() {
+    let mut disk = unpack("store-clean");
+    let java = index(&disk);
+    disk.remove_below("index/");
+    let ours = index(&Opened::open(disk).expect("opens").stop());
+    assert!(java.len() >= 4);
+    assert_eq!(ours.len(), java.len());
+    for (nth, (ours, java)) in ours.iter().zip(&java).enumerate() {
+        let at = ours.iter().zip(java).position(|(ours, java)| ours != java);
+        assert_eq!((ours.len(), at), (java.len(), None), "file {nth} differs there");
     }
 }
 

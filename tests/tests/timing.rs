@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use seedmq_tests::process::until;
 use seedmq_tests::raw;
 use seedmq_tests::scenes::{Scene, wait_delivered};
 use seedmq_tests::server::Plan;
-use seedmq_tests::{or_skip, server};
+use seedmq_tests::{or_skip, server, tools};
 use serde_json::Value;
 
 /// A machine that runs three such tests and a compiler may notice so much late.
@@ -155,5 +156,34 @@ fn clients_live_with_one_name_server_less() {
     check_all_acknowledged(&after, 20);
     let all = acknowledged(&during).union(&acknowledged(&after)).cloned().collect();
     wait_delivered(&[&member], "C_NAMES", &all, Duration::from_secs(60));
+    member.finish();
+}
+
+#[test]
+fn running_clients_need_no_name_server_and_new_ones_say_what_they_miss() {
+    let kit = or_skip!(Kit::go());
+    let mut servers = or_skip!(Plan::cluster(1, 1).start());
+    let (topic, member, sender) = {
+        let scene = Scene::new(&kit, &servers, "alone");
+        let member = scene.consume("member", "C_ALONE", &[]);
+        member.wait_started();
+        (scene.topic.clone(), member, scene.send("during", "sync", 1000, &[("gap", "60")]))
+    };
+    let list = servers.name_server_list();
+    thread::sleep(Duration::from_secs(5));
+    servers.name_servers[0].kill();
+    let produce = || Command::new(tools::seedmq()).args(["produce", "-t", &topic, "-n", &list, "new"]).output();
+    let refused = produce().expect("seedmq runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("No route info of this topic: {topic}")), "{said}");
+    // Two polls of the routes later, nobody has forgotten anything.
+    let during = sender.done(Duration::from_secs(120));
+    check_all_acknowledged(&during, 1000);
+    wait_delivered(&[&member], "C_ALONE", &acknowledged(&during), Duration::from_secs(60));
+    servers.name_servers[0].start();
+    let since = Instant::now();
+    let taken = || produce().is_ok_and(|out| out.status.success());
+    assert!(until(Duration::from_secs(45), taken), "nobody can start again {:?} after its return", since.elapsed());
     member.finish();
 }

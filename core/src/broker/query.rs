@@ -1,7 +1,7 @@
 //! VIEW_MESSAGE_BY_ID and QUERY_MESSAGE (Java `QueryMessageProcessor`).
 //!
-//! Invariant: a record is returned only if it carries the key that was asked for; what the hash of another key led to is
-//! left out.
+//! Invariant: a record is returned only if it carries the key or tag that was asked for; what the hash of another one led to
+//! is left out.
 
 use bytes::Bytes;
 
@@ -9,9 +9,9 @@ use super::dispatch::{Caller, Fault, Handled};
 use super::{Broker, BrokerEvent};
 use crate::message::{properties, record::Record};
 use crate::node::Cx;
-use crate::store::Hit;
+use crate::store::{Hit, Label};
 use crate::wire::codes::response;
-use crate::wire::query::{QueryMessageHeader, ViewMessageHeader};
+use crate::wire::query::{QueryMessageHeader, TAG_INDEX, ViewMessageHeader};
 use crate::wire::{Frame, Header};
 
 /// Messages of one query by unique key (Java `defaultQueryMaxNum`).
@@ -34,20 +34,20 @@ impl Broker {
 
     pub(super) fn on_query_message(&mut self, caller: &Caller, frame: &Frame, cx: &mut Cx<'_, BrokerEvent>) -> Handled {
         let header = QueryMessageHeader::read(&frame.fields)?;
-        let asked = if header.unique_key_query == Some(true) {
-            UNIQUE_QUERY_MAX
-        } else {
-            usize::try_from(header.max_num).unwrap_or(0)
-        };
+        let by_unique_key = header.unique_key_query == Some(true);
+        let asked = if by_unique_key { UNIQUE_QUERY_MAX } else { usize::try_from(header.max_num).unwrap_or(0) };
         let max = asked.min(self.config.query_max);
+        let label = match header.index_type.as_deref() {
+            Some(TAG_INDEX) if !by_unique_key => Label::Tag(&header.key),
+            _ => Label::Key(&header.key),
+        };
         let times = header.begin_timestamp..header.end_timestamp.saturating_add(1);
         let hits = if max == 0 {
             Vec::new()
         } else {
-            self.store.by_key(&header.topic, &header.key, max, times, cx.disk, &mut self.asks)?
+            self.store.by_label(&header.topic, label, max, times, cx.disk, &mut self.asks)?
         };
-        let found: Vec<&Hit> =
-            hits.iter().filter(|hit| has_key(&hit.record, &header.topic, &header.key)).take(max).collect();
+        let found: Vec<&Hit> = hits.iter().filter(|hit| carries(&hit.record, &header.topic, label)).take(max).collect();
         let newest = found.first().and_then(|hit| Record::parse(&hit.record).ok()).map_or(0, |record| record.store_ms);
         let position = if found.is_empty() { 0 } else { self.store.marks().written };
         let (code, remark) = match found.is_empty() {
@@ -63,14 +63,15 @@ impl Broker {
     }
 }
 
-/// Whether a record belongs to the topic and carries the key, as unique key or among its keys.
-fn has_key(record: &Bytes, topic: &str, key: &str) -> bool {
+/// Whether a record belongs to the topic and carries the key, as unique key or among its keys, or the tag.
+fn carries(record: &Bytes, topic: &str, label: Label<'_>) -> bool {
     let Ok(record) = Record::parse(record) else { return false };
     let Ok(text) = std::str::from_utf8(record.properties) else { return false };
-    let is_key = |(name, value): (&str, &str)| match name {
-        "UNIQ_KEY" => value == key,
-        "KEYS" => value.split(' ').any(|one| one == key),
+    let is_it = |(name, value): (&str, &str)| match (label, name) {
+        (Label::Key(key), "UNIQ_KEY") => value == key,
+        (Label::Key(key), "KEYS") => value.split(' ').any(|one| one == key),
+        (Label::Tag(tag), "TAGS") => value == tag,
         _ => false,
     };
-    record.topic == topic && properties::iter(text).any(is_key)
+    record.topic == topic && properties::iter(text).any(is_it)
 }

@@ -24,6 +24,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Pause before a name server is asked whose connection went. It forgot this broker with it, or has restarted; Java leaves the routes
 /// without the broker until its next period.
 const SOON: Duration = Duration::from_secs(1);
+/// A table of more topics is packed, as if `compressedRegister` said so: it is a megabyte of JSON, ten times as long. At 95,000 topics
+/// the plain form does not fit into a frame, and on a thin link it does not arrive in time long before; Java's broker, which leaves it
+/// to its operator, is then dropped and never comes back. Every Java name server since 4.3 reads the packed form.
+const PLAIN_TOPICS_MAX: usize = 5_000;
 /// Patience with the name servers at the end.
 pub const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -258,7 +262,12 @@ fn registration(config: &BrokerConfig, topics: &Topics) -> Frame {
         },
         ..RegisterBrokerBody::default()
     };
-    let (bytes, crc) = body.encode(config.compressed_register);
+    let is_large = topics.len() > PLAIN_TOPICS_MAX && !crate::planted!("large-registration-plain");
+    let compressed = config.compressed_register || is_large;
+    if is_large {
+        crate::sometimes!("a large registration is packed");
+    }
+    let (bytes, crc) = body.encode(compressed);
     let header = RegisterBrokerHeader {
         broker_name: config.name.clone(),
         broker_addr: config.address(),
@@ -267,7 +276,7 @@ fn registration(config: &BrokerConfig, topics: &Topics) -> Frame {
         broker_id: config.id,
         heartbeat_timeout_millis: config.acting_master.then_some(10_000),
         enable_acting_master: Some(config.acting_master),
-        compressed: config.compressed_register,
+        compressed,
         body_crc32: Some(crc),
         zone_name: None,
     };
@@ -288,12 +297,44 @@ fn version_query(config: &BrokerConfig, topics: &Topics) -> Frame {
 
 #[cfg(test)]
 mod tests {
+    use super::super::topics::TopicsFile;
     use super::*;
+    use crate::wire::MAX_FRAME;
+    use crate::wire::register::body_crc;
+    use crate::wire::topic::TopicConfig;
 
     const PERIOD: Duration = Duration::from_secs(30);
 
     fn at(secs: u64) -> Instant {
         Instant(secs * 1_000_000_000)
+    }
+
+    /// The registration of a broker with so many topics more than its own.
+    fn registration_of(more: u32) -> Frame {
+        let mut topics = Topics::load(TopicsFile::default()).0;
+        for n in 0..more {
+            topics.set(TopicConfig::new(format!("a-topic-of-usual-length-{n:06}"), 8, 6), 1);
+        }
+        registration(&BrokerConfig::default(), &topics)
+    }
+
+    #[test]
+    fn the_largest_table_fits_into_a_frame_and_reads_back() {
+        for (more, packed) in [(5_000, false), (10_000, true), (60_000, true), (100_000, true), (1_000_000, true)] {
+            let frame = registration_of(more);
+            assert!(
+                frame.body.len() < if packed { more as usize * 16 } else { 2 << 20 },
+                "{} for {more}",
+                frame.body.len()
+            );
+            assert!(frame.body.len() < MAX_FRAME, "{} for {more}", frame.body.len());
+            let header = RegisterBrokerHeader::read(&frame.fields).unwrap();
+            assert_eq!((header.compressed, header.body_crc32), (packed, Some(body_crc(&frame.body))));
+            let body = RegisterBrokerBody::decode(&frame.body, packed, frame.version).unwrap();
+            let table = body.topic_config_serialize_wrapper.topic_config_table;
+            assert_eq!(table.len(), more as usize);
+            assert_eq!(table["a-topic-of-usual-length-000007"].write_queue_nums, 8);
+        }
     }
 
     /// The one question that is due.

@@ -355,6 +355,9 @@ impl<T> Client<T> {
     fn route_ended<E>(&mut self, topic: Arc<str>, news: RouteNews, cx: &mut Cx<'_, E>) {
         let Some(wanted) = self.wanted.get_mut(&topic) else { return };
         wanted.asking = false;
+        if matches!(news, RouteNews::Unreachable) && crate::planted!("route-forgotten") {
+            self.routes.forget(&topic);
+        }
         if matches!(news, RouteNews::Missing | RouteNews::Unreachable) && self.routes.get(&topic).is_none() {
             match wanted.want {
                 Want::Subscribe => wanted.retry_at = Some(cx.now.mono + MISSING_RETRY),

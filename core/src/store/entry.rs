@@ -76,8 +76,8 @@ impl Entry {
 pub struct Labels {
     /// See [`Entry::tags_code`].
     pub tags_code: i64,
-    /// Index hashes of the unique key and of each key, in the order in which Java indexes them.
-    pub keys: SmallVec<[u32; 2]>,
+    /// Index hashes of the unique key, of each key and of the tag, in the order in which Java indexes them.
+    pub keys: SmallVec<[u32; 4]>,
 }
 
 /// What [`labels`] needs to know of a topic, computed once.
@@ -93,10 +93,20 @@ impl TopicSeed {
         TopicSeed { hash: java_hash(java_hash(0, topic.as_bytes()), b"#"), schedule: topic == SCHEDULE_TOPIC }
     }
 
-    /// The hash under which a key of this topic is indexed; Java `IndexFile.indexKeyHashMethod`.
+    /// The hash under which a key of this topic is indexed.
     pub fn key(&self, key: &[u8]) -> u32 {
-        java_hash(self.hash, key).checked_abs().unwrap_or(0).unsigned_abs()
+        index_hash(java_hash(self.hash, key))
     }
+
+    /// The hash under which a tag of this topic is indexed: as the key `T#tag` would be (Java 5.5, `IndexService.buildIndex`).
+    pub fn tag(&self, tag: &[u8]) -> u32 {
+        index_hash(java_hash(java_hash(self.hash, b"T#"), tag))
+    }
+}
+
+/// Java `IndexFile.indexKeyHashMethod`: the absolute value, and 0 for the number that has none.
+fn index_hash(hash: i32) -> u32 {
+    hash.checked_abs().unwrap_or(0).unsigned_abs()
 }
 
 /// Reads tag and keys out of the properties (`name \x01 value \x02`; a later pair of the same name wins, as in Java).
@@ -128,6 +138,9 @@ pub fn labels(topic: &TopicSeed, sys_flag: i32, store_ms: u64, properties: &[u8]
         found.keys.push(topic.key(unique));
     }
     found.keys.extend(keys.split(|b| *b == b' ').filter(|key| !key.is_empty()).map(|key| topic.key(key)));
+    if !tags.is_empty() && !crate::planted!("tag-not-indexed") {
+        found.keys.push(topic.tag(tags));
+    }
     found
 }
 
@@ -172,10 +185,10 @@ mod tests {
         #[test]
         fn any_properties_have_labels(properties in proptest::collection::vec(prop_oneof![any::<u8>(), 1..3_u8, Just(b'T')], 0..80), sys_flag: i32, ms: u64) {
             let mut properties = properties;
-            properties.extend_from_slice(b"\x02KEYS\x01a b\x02UNIQ_KEY\x01u\x02");
+            properties.extend_from_slice(b"\x02KEYS\x01a b\x02UNIQ_KEY\x01u\x02TAGS\x01t\x02");
             for topic in ["T", SCHEDULE_TOPIC] {
                 let labels = labels(&TopicSeed::of(topic), sys_flag, ms, &properties);
-                let expected = if record::is_rolled_back(sys_flag) { 0 } else { 3 };
+                let expected = if record::is_rolled_back(sys_flag) { 0 } else { 4 };
                 prop_assert_eq!(labels.keys.len(), expected, "the last pairs win");
             }
         }
@@ -198,9 +211,13 @@ mod tests {
         let topic = TopicSeed::of("T");
         let found = labels(&topic, 0, 5, b"TAGS\x01x\x02KEYS\x01a  b\x02junk\x02=\x02UNIQ_KEY\x01u\x02TAGS\x01TagA");
         assert_eq!(found.tags_code, 2_598_919);
-        assert_eq!(found.keys[..], [topic.key(b"u"), topic.key(b"a"), topic.key(b"b")]);
+        assert_eq!(found.keys[..], [topic.key(b"u"), topic.key(b"a"), topic.key(b"b"), topic.tag(b"TagA")]);
+        assert_eq!(topic.tag(b"TagA"), java_hash(0, b"T#T#TagA").unsigned_abs());
         assert_eq!(topic.key(b"a"), java_hash(0, b"T#a").unsigned_abs());
-        assert!(labels(&topic, 0xC, 5, b"KEYS\x01a\x02").keys.is_empty(), "rolled-back halves are not indexed");
+        assert!(
+            labels(&topic, 0xC, 5, b"KEYS\x01a\x02TAGS\x01t\x02").keys.is_empty(),
+            "rolled-back halves are not indexed"
+        );
         let delayed = TopicSeed::of(SCHEDULE_TOPIC);
         for (level, due) in [("1", 1_005), ("18", 7_200_005), ("99", 7_200_005), ("0", 0), ("x", 0)] {
             assert_eq!(labels(&delayed, 0, 5, format!("DELAY\x01{level}\x02").as_bytes()).tags_code, due, "{level}");

@@ -1,4 +1,4 @@
-//! The index: from the hash of a topic and key to positions in the log, in files of hash slots and entries.
+//! The index: from the hash of a topic and key, or tag, to positions in the log, in files of hash slots and entries.
 //!
 //! Invariant: an entry number that stands in a slot is below the count of its file, and the chain from there goes down; the
 //! file on disk holds every entry below what its snapshot names, and its slots can be rebuilt from its entries.
@@ -77,7 +77,7 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
 /// What the log says about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// See [`super::entry::TopicSeed::key`].
+    /// See [`super::entry::TopicSeed::key`] and [`super::entry::TopicSeed::tag`].
     pub hash: u32,
     /// Position of the record.
     pub physical: u64,

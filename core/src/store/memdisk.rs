@@ -4,8 +4,10 @@
 //! Invariant: a sync makes durable what was written when it was asked for, not what was there when it was answered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use bytes::{Bytes, BytesMut};
+use indexmap::IndexSet;
 
 use crate::node::{Disk, DiskAsk, DiskDone, DiskError, Entry, FileId, Open, Read, Rng, Usage};
 
@@ -66,7 +68,7 @@ struct Image {
 #[derive(Clone, Debug, Default)]
 pub struct MemDisk {
     files: BTreeMap<String, File>,
-    ids: Vec<String>,
+    ids: IndexSet<String, BuildHasherDefault<DefaultHasher>>,
     asks: VecDeque<(DiskAsk, Option<Image>)>,
     cold: BTreeSet<(String, u64)>,
     /// What [`Disk::usage`] says.
@@ -246,11 +248,8 @@ impl Disk for MemDisk {
             let file = File { len, modified_ms: self.now_ms, ..File::default() };
             self.files.insert(path.to_owned(), file);
         }
-        let known = self.ids.iter().position(|known| known == path);
-        let at = known.unwrap_or_else(|| {
-            self.ids.push(path.to_owned());
-            self.ids.len() - 1
-        });
+        let known = self.ids.get_index_of(path);
+        let at = known.unwrap_or_else(|| self.ids.insert_full(path.to_owned()).0);
         Ok(FileId(u32::try_from(at).expect("few files")))
     }
 

@@ -178,6 +178,15 @@ pub enum StoreNews {
     Notice(String),
 }
 
+/// What the index finds messages by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label<'a> {
+    /// Their unique key, or one of their keys.
+    Key(&'a str),
+    /// Their tag; Java indexes it since 5.5.
+    Tag(&'a str),
+}
+
 /// A message found by key, id or position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::damage::Wanted;
 use super::entry::{Entry, TopicSeed};
-use super::{Fault, Get, GetStatus, Got, Hit, Store};
+use super::{Fault, Get, GetStatus, Got, Hit, Label, Store};
 use crate::message::record::{self, MAGIC_V1, MAGIC_V2};
 use crate::node::{Disk, DiskAsk};
 
@@ -308,16 +308,20 @@ impl Store {
     }
 
     /// Newest first; the caller filters hash collisions out.
-    pub fn by_key(
+    pub fn by_label(
         &mut self,
         topic: &str,
-        key: &str,
+        label: Label<'_>,
         max: usize,
         times_ms: Range<i64>,
         disk: &mut dyn Disk,
         asks: &mut Vec<DiskAsk>,
     ) -> Result<Vec<Hit>, Fault> {
-        let hash = TopicSeed::of(topic).key(key.as_bytes());
+        let topic = TopicSeed::of(topic);
+        let hash = match label {
+            Label::Key(key) => topic.key(key.as_bytes()),
+            Label::Tag(tag) => topic.tag(tag.as_bytes()),
+        };
         let found = self.index.find(hash, max, &times_ms, &mut self.warm, disk, asks)?;
         let mut hits = Vec::with_capacity(found.len());
         for physical in found {

@@ -10,6 +10,9 @@ use super::heartbeat::SubscriptionData;
 /// The extra field that says "this key is a unique id"; the answer then holds at most 32 messages.
 pub const UNIQUE_KEY_QUERY: &str = "_UNIQUE_KEY_QUERY";
 
+/// The index type that says "this key is a tag"; Java `MessageConst.INDEX_TAG_TYPE`.
+pub const TAG_INDEX: &str = "T";
+
 headers! {
     /// QUERY_MESSAGE.
     QueryMessageHeader {
@@ -20,7 +23,7 @@ headers! {
         "beginTimestamp" => begin_timestamp: i64,
         /// ms.
         "endTimestamp" => end_timestamp: i64,
-        /// `K` key, `U` unique id.
+        /// `K` key, `U` unique id, [`TAG_INDEX`] tag.
         "indexType" => index_type: Option<String>,
         "_UNIQUE_KEY_QUERY" => unique_key_query: Option<bool>,
     }

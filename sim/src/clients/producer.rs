@@ -38,6 +38,8 @@ pub(crate) struct Ended {
     pub topic: String,
     pub key: String,
     pub why: String,
+    /// When a send of the topic was last acknowledged to this process, if one ever was, ns.
+    pub acked_ns: Option<u64>,
 }
 
 /// See the module.
@@ -47,6 +49,8 @@ pub(crate) struct ProducerAgent {
     next_call: u64,
     next_ticket: u64,
     open: BTreeMap<u64, Open>,
+    /// When a send of each topic was last acknowledged to this process, ns.
+    acked_ns: BTreeMap<String, u64>,
 }
 
 fn blank(phase: Phase, call: u64) -> Op {
@@ -78,6 +82,7 @@ impl ProducerAgent {
     pub fn died(&mut self) {
         self.handle = None;
         self.open.clear();
+        self.acked_ns.clear();
     }
     /// Sends without an outcome.
     pub fn in_flight(&self) -> usize {
@@ -143,7 +148,7 @@ impl ProducerAgent {
     }
 
     /// The lines that an event adds, how many messages it acknowledged, and what it gave up.
-    pub fn event(&mut self, event: &ProducerEvent) -> (Vec<Op>, u64, Option<Ended>) {
+    pub fn event(&mut self, event: &ProducerEvent, now_ns: u64) -> (Vec<Op>, u64, Option<Ended>) {
         let ProducerEvent::Sent { ticket, result } = event else { return (Vec::new(), 0, None) };
         let Some(open) = self.open.remove(ticket) else { return (Vec::new(), 0, None) };
         let outcome = |(n, call): (usize, &u64)| match result {
@@ -152,9 +157,13 @@ impl ProducerAgent {
         };
         let ops = open.calls.iter().enumerate().map(outcome).collect();
         let acked = matches!(result, Ok(Receipt { status: SendStatus::SendOk, .. }));
+        if acked {
+            self.acked_ns.insert(open.topic.clone(), now_ns);
+        }
         let gave_up = result.as_ref().err().filter(|_| open.free);
         let ended = gave_up.map(|error| Ended {
             began_ns: open.began_ns,
+            acked_ns: self.acked_ns.get(&open.topic).copied(),
             topic: open.topic,
             key: open.key,
             why: error.text.clone(),

@@ -159,8 +159,10 @@ pub(super) fn identity(scene: &Scene, host: HostId) -> Identity {
 }
 
 fn producer_event(scene: &Scene, host: HostId, event: &ProducerEvent) {
+    let now = scene.now();
     let (ops, ended) = scene.seen(|seen| {
-        let (ops, acked, ended) = seen.producers.get_mut(&host).map(|agent| agent.event(event)).unwrap_or_default();
+        let (ops, acked, ended) =
+            seen.producers.get_mut(&host).map(|agent| agent.event(event, now)).unwrap_or_default();
         seen.acked += acked;
         (ops, ended)
     });

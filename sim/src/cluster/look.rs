@@ -11,6 +11,7 @@ use seedmq_reports::{EndState, Mark};
 
 use super::admin::Admin;
 use super::curves::{self, Readers};
+use super::setting::IDLE;
 use crate::world::HostId;
 
 /// A pull that waits at a broker.
@@ -103,7 +104,8 @@ impl Inside for seedmq_core::consumer::PushConsumer {
 }
 impl Inside for seedmq_core::namesrv::NameServer {
     fn look(&self) -> Look {
-        let routes = self.table().topics().flat_map(|(topic, brokers)| {
+        let used = self.table().topics().filter(|(topic, _)| !topic.starts_with(IDLE));
+        let routes = used.flat_map(|(topic, brokers)| {
             let queues = |(broker, data): (&String, &QueueData)| {
                 ((topic.to_owned(), broker.clone()), (data.read_queue_nums, data.write_queue_nums))
             };
@@ -129,8 +131,8 @@ impl Inside for Broker {
         let committed = self.committed_offsets().iter().filter_map(|(group, topic, queue, offset)| {
             Some(((group.to_owned(), topic.to_owned(), u32::try_from(queue).ok()?), u64::try_from(offset).ok()?))
         });
-        let topics =
-            self.topics().configs().into_iter().map(|(name, config)| (name, config.read_queue_nums.max(0) as u32));
+        let used = self.topics().iter().filter(|(name, _)| !name.starts_with(IDLE));
+        let topics = used.map(|(name, topic)| (name.to_owned(), topic.config.read_queue_nums.max(0) as u32));
         let marks = self.store().marks();
         let held = self.held_pulls().map(|held| Held {
             topic: held.pull.header.topic.clone(),

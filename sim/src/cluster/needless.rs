@@ -1,7 +1,8 @@
-//! The oracle `convergence`, clause `needless-failure`: a send that was given up early although a broker was well.
+//! The oracle `convergence`, clauses `needless-failure`: a send that was given up early although a broker was well, and
+//! `route-forgotten`: one that found no route although its process had one.
 //!
 //! Invariant: only what the client's own retries should have saved is held against it: it had time and attempts left for a broker
-//! that nothing had touched for a while, and never tried it.
+//! that nothing had touched for a while, and never tried it. A name server that is away takes no route from anybody.
 
 use seedmq_reports::{Oracle, Violation};
 
@@ -36,7 +37,18 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
         brokers.into_iter().partition(|host| well(scene.cast.name(*host), *host));
     let serving = good.iter().all(|host| scene.seen(|seen| seen.ready.contains(host)));
     let servers = scene.cast.name_servers();
-    let rest_is_well = servers.iter().chain([&host]).all(|host| well(scene.cast.name(*host), *host));
+    let alone = ended.acked_ns.is_some_and(|acked| are_away_since(scene, acked));
+    if alone && ended.why.starts_with("No route info") {
+        let text = format!(
+            "{} has forgotten the route of {}, which no name server can have told it: {}",
+            scene.cast.name(host),
+            ended.topic,
+            ended.why
+        );
+        object(scene, "route-forgotten", text);
+    }
+    let is_well = |host: &HostId| well(scene.cast.name(*host), *host);
+    let rest_is_well = is_well(&host) && (alone || servers.iter().all(is_well));
     // A retry avoids the broker that failed last, and only that one.
     let saved = shape.retries > 0 && bad.len() <= 1;
     let exhausted = ended.why.starts_with("Send [");
@@ -51,9 +63,13 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
         scene.cast.name(*untried),
         ended.why,
     );
+    object(scene, "needless-failure", text);
+}
+
+fn object(scene: &Scene, clause: &str, text: String) {
     scene.object(Violation {
         oracle: Oracle::Convergence,
-        clause: "needless-failure".to_owned(),
+        clause: clause.to_owned(),
         role: "producer".to_owned(),
         topic_kind: "-".to_owned(),
         text: text.clone(),
@@ -61,6 +77,14 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
         lines: Vec::new(),
         proof: vec![text],
     });
+}
+
+/// Whether every name server went before this time, and none has been there since.
+fn are_away_since(scene: &Scene, at_ns: u64) -> bool {
+    scene.cast.name_servers().into_iter().all(|host| {
+        let touched = scene.seen(|seen| seen.touched_ns.get(scene.cast.name(host)).copied());
+        !scene.world.is_up(host) && touched.is_some_and(|at| at <= at_ns)
+    })
 }
 
 /// Whether a fault that has not ended names the node.

@@ -5,6 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use seedmq_core::broker::topics::TopicsFile;
+use seedmq_core::wire::json;
+use seedmq_core::wire::topic::TopicConfig;
+
 use super::cast::{Cast, Role};
 use super::inside::Watched;
 use super::scene::Scene;
@@ -64,6 +68,7 @@ fn links(config: &Config, conditions: &Conditions) -> LinkSpec {
         loss_ppm: conditions.loss_ppm,
         cut_ppm: conditions.cut_ppm,
         window_bytes: conditions.window_bytes,
+        bytes_per_s: conditions.bytes_per_s,
     }
 }
 
@@ -80,7 +85,22 @@ fn disks(scene: &Scene, config: &Config, conditions: &Conditions) -> BTreeMap<Ho
     let keeps = scene.cast.with_role(|role| matches!(role, Role::Broker(_) | Role::NameServer));
     let disk = |host| {
         let on_sync = Arc::new(move || Scene::current().moment(host, Moment::SyncInFlight, None));
-        (host, HostDisk::new(&scene.world, host, spec).with_on_sync(on_sync))
+        let disk = HostDisk::new(&scene.world, host, spec).with_on_sync(on_sync);
+        if config.idle_topics > 0 && matches!(scene.cast.role(host), Role::Broker(_)) {
+            disk.put("config/topics.json", &idle_topics(config.idle_topics));
+        }
+        (host, disk)
     };
     keeps.into_iter().map(disk).collect()
+}
+
+/// Begins the names of topics that nobody uses.
+pub(super) const IDLE: &str = "idle-";
+
+/// The topics of a broker that has had many for a long time.
+fn idle_topics(count: u32) -> Vec<u8> {
+    let named = |n: u32| format!("{IDLE}{n}");
+    let table = (0..count).map(|n| (named(n), TopicConfig::new(named(n), 4, 6))).collect();
+    let file = TopicsFile { topic_config_table: table, ..TopicsFile::default() };
+    json::to_vec(&file, json::Style::Fastjson)
 }

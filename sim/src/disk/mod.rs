@@ -220,6 +220,15 @@ impl HostDisk {
         let mut dice = platter.dice("write-back", "");
         platter.image.write_back(&mut dice)
     }
+    /// A file that was there before anybody ran.
+    pub(crate) fn put(&self, path: &str, bytes: &[u8]) {
+        let now_ms = self.wall_ms();
+        let image = &mut self.lock().image;
+        let inode = image.create(path, File::sparse(0, now_ms));
+        image.file_mut(inode).write(0, bytes, now_ms);
+        let sync = image.sync_asked(inode);
+        image.sync_done(inode, sync);
+    }
     /// The machine lost power.
     pub fn cut(&self) {
         let mut platter = self.lock();

@@ -25,6 +25,8 @@ pub struct LinkSpec {
     pub cut_ppm: u32,
     /// Bytes that may be unread by the other end before a writer waits.
     pub window_bytes: u32,
+    /// What passes in a second, whatever connection it belongs to; no limit when absent.
+    pub bytes_per_s: Option<u64>,
 }
 
 impl Default for LinkSpec {
@@ -37,6 +39,7 @@ impl Default for LinkSpec {
             loss_ppm: 100,
             cut_ppm: 20_000,
             window_bytes: 256 << 10,
+            bytes_per_s: None,
         }
     }
 }
@@ -52,7 +55,7 @@ impl LinkSpec {
 /// A direction that carries only so many bytes a second, whatever connection they belong to.
 #[derive(Debug, Default)]
 struct Thin {
-    /// Every limit that is on; the lowest counts.
+    /// Every limit that is on beside that of the link itself; the lowest counts.
     bytes_per_s: Vec<u64>,
     /// When the last byte that was handed over will have left, ns.
     busy_ns: u64,
@@ -108,9 +111,11 @@ impl Links {
     }
     /// When bytes that are handed over now have left the host.
     pub fn carry(&mut self, from: HostId, to: HostId, bytes: usize, now: u64) -> u64 {
-        let Some(thin) = self.thin.get_mut(&(from, to)) else { return now };
-        let Some(limit) = thin.bytes_per_s.iter().min() else { return now };
-        thin.busy_ns = thin.busy_ns.max(now) + bytes as u64 * 1_000_000_000 / (*limit).max(1);
+        let always = self.spec(from, to).bytes_per_s;
+        let faults = self.thin.get(&(from, to)).into_iter().flat_map(|thin| &thin.bytes_per_s);
+        let Some(limit) = faults.copied().chain(always).min() else { return now };
+        let thin = self.thin.entry((from, to)).or_default();
+        thin.busy_ns = thin.busy_ns.max(now) + bytes as u64 * 1_000_000_000 / limit.max(1);
         thin.busy_ns
     }
     pub fn spec(&self, from: HostId, to: HostId) -> LinkSpec {
@@ -136,6 +141,7 @@ mod tests {
     #[test]
     fn a_thin_link_carries_one_byte_after_the_other() {
         let mut links = Links::default();
+        (0..2).for_each(|_| links.grow());
         let (a, b) = (HostId(0), HostId(1));
         assert_eq!(links.carry(a, b, 1_000, 5), 5);
         links.thin(a, b, 1_000);
@@ -147,6 +153,10 @@ mod tests {
         assert_eq!(links.carry(a, b, 1_000, 9_000_000_000), 10_000_000_000);
         links.thicken(a, b, 1_000);
         assert_eq!(links.carry(a, b, 1_000, 3), 3);
+        links.set_default(LinkSpec { bytes_per_s: Some(2_000), ..LinkSpec::default() });
+        assert_eq!(links.carry(b, a, 1_000, 20_000_000_000), 20_500_000_000, "a link may be thin by itself");
+        links.thin(b, a, 1_000);
+        assert_eq!(links.carry(b, a, 1_000, 20_000_000_000), 21_500_000_000, "the lowest limit counts");
     }
 
     #[test]

@@ -119,6 +119,8 @@ pub struct ClusterSpec {
     pub later_brokers: Range,
     /// Flush policy of all brokers.
     pub flush: Choice<Flush>,
+    /// Topics that every broker has from the beginning and that nobody uses.
+    pub idle_topics: Range,
     /// Settings of the brokers by their names in `broker.conf`.
     pub properties: BTreeMap<String, Spanned<Choice<Property>>>,
     /// Chance in 1,000 that a legal deviation (`buggify!`) is switched on.
@@ -132,6 +134,7 @@ impl Default for ClusterSpec {
             brokers: Range(2, 2),
             later_brokers: Range(0, 0),
             flush: Choice(vec![Flush::Async]),
+            idle_topics: Range(0, 0),
             properties: BTreeMap::new(),
             buggify_permille: Range(0, 0),
         }
@@ -584,6 +587,8 @@ pub struct ConditionsSpec {
     pub cold_ppm: Option<Range>,
     /// Bytes on each disk.
     pub disk_bytes: Option<Range>,
+    /// What passes between two nodes in a second, in each direction; no limit when absent.
+    pub bytes_per_s: Option<Range>,
     /// How far the wall clock of each node is off when it starts, milliseconds.
     pub clock_offset_ms: Option<Range>,
 }

@@ -20,6 +20,9 @@ pub struct Config {
     pub producers: Vec<ProducerShape>,
     /// Consumers; they start by a `join` action.
     pub consumers: Vec<ConsumerShape>,
+    /// Topics that every broker has from the beginning and that nobody uses: `idle-0`, `idle-1`, ….
+    #[serde(skip_serializing_if = "is_none")]
+    pub idle_topics: u32,
     /// Topics that the administrator creates before the first action.
     pub topics: BTreeMap<String, TopicShape>,
     /// Consumer groups.
@@ -44,6 +47,10 @@ pub struct Config {
     pub expect: Expect,
 }
 
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -51,6 +58,7 @@ impl Default for Config {
             brokers: Vec::new(),
             producers: Vec::new(),
             consumers: Vec::new(),
+            idle_topics: 0,
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             network: Latency { min_us: 50, max_us: 500, slow_permille: 0, slow_us: 0 },
@@ -81,6 +89,9 @@ pub struct Conditions {
     pub cold_ppm: u32,
     /// Bytes on each disk.
     pub disk_bytes: u64,
+    /// What passes between two nodes in a second, in each direction, all connections together; no limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_s: Option<u64>,
 }
 
 impl Conditions {
@@ -95,6 +106,7 @@ impl Conditions {
             busy_ppm: one_of("busy", &[0, 60_000, 250_000]),
             cold_ppm: one_of("cold", &[0, 300_000, 1_000_000]),
             disk_bytes: 64 << 30,
+            bytes_per_s: None,
         }
     }
 }

@@ -32,6 +32,8 @@ const LOSS_PPM_MAX: u32 = 500_000;
 const WINDOW_BYTES_MIN: u64 = 1 << 10;
 /// Smallest disk.
 const DISK_BYTES_MIN: u64 = 1 << 20;
+/// Most topics that nobody uses.
+const IDLE_TOPICS_MAX: u32 = 200_000;
 /// Most nodes; hosts are numbered with 16 bits.
 const NODES_MAX: usize = 10_000;
 /// What is wrong, and the field or the word at which it is.
@@ -81,18 +83,20 @@ pub(super) fn config(config: &Config) -> Checked {
     most("safety-ms", config.safety_ms, TIME_MS_MAX)?;
     most("converge-ms", config.converge_ms, TIME_MS_MAX)?;
     most("buggify-permille", config.buggify_permille, 1_000)?;
+    most("idle-topics", config.idle_topics, IDLE_TOPICS_MAX)?;
     // Events of two hosts in one moment have no order.
     least("network", "min-us", config.network.min_us, 1)?;
     latency("network", &config.network)?;
     latency("disk", &config.disk)?;
     if let Some(conditions) = &config.conditions {
-        let Conditions { loss_ppm, cut_ppm, window_bytes, busy_ppm, cold_ppm, disk_bytes } = *conditions;
+        let Conditions { loss_ppm, cut_ppm, window_bytes, busy_ppm, cold_ppm, disk_bytes, bytes_per_s } = *conditions;
         most("loss-ppm", loss_ppm, LOSS_PPM_MAX)?;
         [("cut-ppm", cut_ppm), ("busy-ppm", busy_ppm), ("cold-ppm", cold_ppm)]
             .into_iter()
             .try_for_each(|(name, ppm)| most(name, ppm, 1_000_000))?;
         least("window-bytes", "window-bytes", window_bytes.into(), WINDOW_BYTES_MIN)?;
         least("disk-bytes", "disk-bytes", disk_bytes, DISK_BYTES_MIN)?;
+        bytes_per_s.map_or(Ok(()), |bytes| least("bytes-per-s", "bytes-per-s", bytes, BYTES_PER_S_MIN))?;
     }
     for (node, by_ms) in &config.clock_offsets_ms {
         role(config, node, "")?;

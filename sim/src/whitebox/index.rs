@@ -1,4 +1,4 @@
-//! The oracle `projection` for the index: each key of each record of the log is found under its hash, once, and nothing else is.
+//! The oracle `projection` for the index: each key and the tag of each record of the log is found under its hash, once, and nothing else is.
 //!
 //! Invariant: it judges what an orderly stop left. Of a broker that was killed nothing is demanded: head, slots and entries reach the disk
 //! one by one, and recovery builds them again; it is judged when it stops the next time.
@@ -21,7 +21,7 @@ const ENTRY: usize = 20;
 /// One entry of an index file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Hash of topic and key.
+    /// Hash of topic and key, or tag.
     pub hash: u32,
     /// Position of the record.
     pub physical: u64,
@@ -106,8 +106,7 @@ pub(super) fn judge_index(store: &impl Files, slots: u32, log: &Log, licence: &L
     }
     for entry in files.iter().flat_map(IndexFile::reachable) {
         let damaged = licence.ranges.iter().any(|range| range.contains(&entry.physical));
-        let by_tag = records.get(&entry.physical).is_some_and(|record| record.tag_key == Some(entry.hash));
-        if entry.physical >= log.begin && !damaged && !by_tag {
+        if entry.physical >= log.begin && !damaged {
             *missing.entry((entry.physical, entry.hash)).or_default() -= 1;
         }
     }

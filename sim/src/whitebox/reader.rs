@@ -55,10 +55,8 @@ pub struct LogRecord {
     pub queue_offset: u64,
     /// Hash of the tag as the queue entry holds it; 0 without a tag.
     pub tags_code: i64,
-    /// Hashes under which the index has it: of its unique key, and of each of its keys.
+    /// Hashes under which the index has it: of its unique key, of each of its keys, and of its tag.
     pub keys: Vec<u32>,
-    /// The hash under which Java 5.5 has it for its tag, too.
-    pub tag_key: Option<u32>,
     /// Time of storing, ms since 1970.
     pub store_ms: u64,
     /// Where in the record its body begins.
@@ -170,13 +168,14 @@ impl<'a> Labels<'a> {
         }
         labels
     }
-    /// Hashes of the unique key and of each key. Halves that were rolled back are not indexed.
+    /// Hashes of the unique key, of each key and of the tag. Halves that were rolled back are not indexed.
     fn key_hashes(&self, topic: i32, sys_flag: u32) -> Vec<u32> {
         if sys_flag & ROLLED_BACK == ROLLED_BACK {
             return Vec::new();
         }
         let keys = self.keys.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
-        self.unique.into_iter().chain(keys).map(|key| key_hash(topic, key)).collect()
+        let tag = self.tag.map(|tag| key_hash(java_hash(topic, "T#"), tag));
+        self.unique.into_iter().chain(keys).map(|key| key_hash(topic, key)).chain(tag).collect()
     }
 }
 
@@ -234,7 +233,6 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     let (labels, begin) = (Labels::read(properties), java_hash(java_hash(0, &topic), "#"));
     let (size, tags_code) = (bytes.len() as u32, labels.tag.map_or(0, |tag| i64::from(java_hash(0, tag))));
     let keys = labels.key_hashes(begin, sys_flag);
-    let tag_key = labels.tag.map(|tag| key_hash(java_hash(begin, "T#"), tag));
     Some(Found::Message(LogRecord {
         physical,
         size,
@@ -243,7 +241,6 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
         queue_offset,
         tags_code,
         keys,
-        tag_key,
         store_ms,
         body_at,
         body_len,

@@ -111,7 +111,7 @@ fn properties_change_in_a_running_broker_and_after_a_restart() {
 }
 
 #[test]
-fn messages_are_found_by_id_and_by_key() {
+fn messages_are_found_by_id_by_key_and_by_tag() {
     let mut world = World::new(config());
     let conn = world.connect(1);
     world.send(conn, "T", "KEYS\x01one two\x02UNIQ_KEY\x01u1\x02");
@@ -129,6 +129,12 @@ fn messages_are_found_by_id_and_by_key() {
         let answer = world.ask(conn, query(key, max));
         assert_eq!(answer.code, if count > 0 { 0 } else { 22 }, "{key}");
         assert_eq!(record::records(&body_of(&answer)).count(), count, "{key}");
+    }
+    world.send(conn, "T", "TAGS\x01one\x02UNIQ_KEY\x01u3\x02");
+    for (key, kind, count) in [("one", "T", 1), ("two", "T", 0), ("one", "K", 1), ("u3", "U", 1), ("u3", "T", 0)] {
+        let mut of_kind = query(key, "8");
+        of_kind.fields.push_str("indexType", kind);
+        assert_eq!(record::records(&body_of(&world.ask(conn, of_kind))).count(), count, "{key} as {kind}");
     }
     let view = |offset: &str| frame(request::VIEW_MESSAGE_BY_ID, &[("offset", offset)]);
     assert_eq!(record::records(&body_of(&world.ask(conn, view("0")))).count(), 1);

@@ -350,7 +350,7 @@ fn halves_of_transactions_are_stored_and_not_queued() {
     let hit = rig.warmly(|store, disk, asks| store.by_position(placed.physical, disk, asks)).unwrap();
     assert_eq!(Record::parse(&hit.record).unwrap().sys_flag, 0x4);
     assert_eq!(rig.warmly(|store, disk, asks| store.by_position(placed.physical + 1, disk, asks)), None);
-    let hits = rig.warmly(|store, disk, asks| store.by_key("T", "k77", 9, 0..i64::MAX, disk, asks));
+    let hits = rig.warmly(|store, disk, asks| store.by_label("T", Label::Key("k77"), 9, 0..i64::MAX, disk, asks));
     assert_eq!(hits.len(), 1, "a prepared half is indexed");
 }
 
@@ -445,26 +445,60 @@ fn damage_in_the_middle_loses_one_message_when_the_process_was_killed() {
     assert!(said.contains("seedmq.cut") || kept == 12, "{said}");
 }
 
+impl Rig {
+    /// Messages for eight queues of each topic in turn, a thousand to a batch.
+    fn spread(&mut self, messages: u32, queues: u32) {
+        for n in 0..messages {
+            self.put(&format!("Topic{}", n % queues / 8), n % 8, 10).unwrap();
+            if n % 1000 == 999 {
+                self.settle();
+            }
+        }
+    }
+
+    fn until_queues_are_written(&mut self) {
+        for _ in 0..2000 {
+            if self.store.queues.dirty() == 0 {
+                return;
+            }
+            self.run(1);
+        }
+        panic!("every queue is written in the end");
+    }
+}
+
+/// What must not grow with the number of queues: writes to the log, writes of one queue in a cycle, open files, the scan of a restart.
 #[test]
-fn many_queues_keep_little_in_memory() {
+fn fifty_thousand_queues_cost_a_write_each_in_a_cycle_and_nothing_else() {
+    const QUEUES: u32 = 50_000;
     let mut rig = rig(|config| {
-        config.log_file_bytes = 1 << 22;
+        config.log_file_bytes = 1 << 28;
         config.queue_file_entries = 300_000;
         config.index = false;
     });
-    for n in 0..6000u32 {
-        rig.put(&format!("Topic{}", n / 8), n % 8, 10).unwrap();
-        if n % 100 == 0 {
-            rig.settle();
-        }
-    }
-    rig.settle();
-    for _ in 0..300 {
-        rig.run(1);
-    }
-    assert_eq!(rig.store.queues.dirty(), 0, "every queue is written in the end");
-    assert_eq!(rig.store.queues().count(), 6000);
-    rig.die(false, true);
+    rig.spread(QUEUES, QUEUES);
+    rig.until_queues_are_written();
+    rig.pass(2);
+    let before = rig.disk.writes;
+    rig.spread(4 * QUEUES, QUEUES);
+    assert_eq!(rig.disk.writes - before, u64::from(4 * QUEUES / 1000), "one write a batch, to the log");
+    rig.until_queues_are_written();
+    let of_queues = rig.disk.writes - before - u64::from(4 * QUEUES / 1000);
+    assert!(
+        (u64::from(QUEUES)..u64::from(QUEUES) + 100).contains(&of_queues),
+        "{of_queues} writes for four entries each"
+    );
+    rig.pass(2);
+    let from = rig.store.marks().written;
+    rig.add("Topic0", 0, 10);
+    rig.disk.kill();
     rig.start();
-    assert_eq!(rig.store.queues().filter(|(.., range)| range.end == 1).count(), 6000);
+    let scanned = rig.news.iter().find_map(|news| match news {
+        StoreNews::Recovering { total, .. } => Some(*total),
+        _ => None,
+    });
+    let rest = (1 << 28) - from;
+    assert!(scanned.is_some_and(|total| total <= rest), "{scanned:?}, but queues are complete to {from}");
+    assert_eq!(rig.store.queues().filter(|(.., range)| range.end >= 5).count(), QUEUES as usize);
+    assert_eq!(rig.store.queue_range("Topic0", 0).end, 6);
 }

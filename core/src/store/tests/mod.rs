@@ -304,18 +304,29 @@ impl Rig {
     fn check_keys(&mut self) {
         for put in self.puts.clone().iter().rev().take(60) {
             for key in [format!("k{}", put.id), format!("u{}", put.id)] {
-                let hits = self.warmly(|store, disk, asks| store.by_key(&put.topic, &key, 10, 0..i64::MAX, disk, asks));
+                let hits = self.warmly(|store, disk, asks| {
+                    store.by_label(&put.topic, Label::Key(&key), 10, 0..i64::MAX, disk, asks)
+                });
                 let found: Vec<u64> = hits.iter().map(|hit| hit.physical).collect();
                 assert!(found.contains(&put.physical), "{key} of {put:?}: {found:?}");
             }
         }
         for topic in ["T0", "T1", "T2"] {
-            let hits = self.warmly(|store, disk, asks| store.by_key(topic, "all", 10_000, 0..i64::MAX, disk, asks));
+            let hits = self
+                .warmly(|store, disk, asks| store.by_label(topic, Label::Key("all"), 10_000, 0..i64::MAX, disk, asks));
             let mut found: Vec<u64> = hits.iter().map(|hit| hit.physical).collect();
             assert!(found.is_sorted_by(|a, b| a > b), "newest first, none twice: {found:?}");
             found.reverse();
             let put: Vec<u64> = self.puts.iter().filter(|put| put.topic == topic).map(|put| put.physical).collect();
             assert_eq!(found, put, "keys of {topic}");
+            for tag in 0..3 {
+                let label = Label::Tag(&format!("t{tag}"));
+                let hits =
+                    self.warmly(|store, disk, asks| store.by_label(topic, label, 10_000, 0..i64::MAX, disk, asks));
+                let found: Vec<u64> = hits.iter().rev().map(|hit| hit.physical).collect();
+                let tagged = self.puts.iter().filter(|put| put.topic == topic && put.id % 3 == tag);
+                assert_eq!(found, tagged.map(|put| put.physical).collect::<Vec<_>>(), "{label:?} of {topic}");
+            }
         }
     }
 
