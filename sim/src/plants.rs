@@ -140,10 +140,10 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["subscriptions"],
     },
     Plant {
-        name: "pull-by-old-subscription",
-        about: "the broker filters a pull by an older subscription than that of the member that pulls",
-        oracles: &[Oracle::Lost],
-        scenarios: &["subscriptions"],
+        name: "name-server-kept",
+        about: "a client goes on asking a name server that does not answer",
+        oracles: &[Oracle::Convergence, Oracle::Owner],
+        scenarios: &["permanent-cuts"],
     },
     Plant {
         name: "orderly-overlap",

@@ -17,7 +17,7 @@ pub use config::{
     ProducerShape, StartFrom, TopicShape,
 };
 pub use read::TapeError;
-pub(crate) use valid::STUCK_MAX;
+pub(crate) use valid::{STUCK_MAX, may_last};
 
 /// The version of the tape format that this program writes and reads.
 pub const VERSION: u32 = 1;
@@ -342,8 +342,9 @@ pub enum What {
         /// Only what `a` sends to `b` is lost; the other direction works.
         #[serde(default)]
         oneway: bool,
-        /// For so long.
-        for_ms: u64,
+        /// For so long; for good when absent, and then everything must be well in spite of it (see `valid.rs` for where it may be).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
     },
     /// The next response with this request code from a node to a client is lost with its connection.
     LostResponse {
@@ -570,9 +571,14 @@ impl What {
         names
     }
 
+    /// Whether it is a partition that never ends.
+    pub fn lasts(&self) -> bool {
+        matches!(self, What::Partition { for_ms: None, .. })
+    }
+
     /// Whether everything else must be well while it lasts.
     pub fn is_tolerated(&self) -> bool {
-        matches!(self, What::StuckHandler { .. })
+        self.lasts() || matches!(self, What::StuckHandler { .. })
     }
 
     /// The name of a fault as it is counted in reports; none for ordinary work.

@@ -249,7 +249,7 @@ fn subscribe(known: &mut BTreeMap<String, SubscriptionData>, wanted: &[Subscript
                 changed = true;
                 known.insert(subscription.topic.clone(), subscription.clone());
             }
-            Some(_) if planted!("newer-subscription-ignored") => {}
+            Some(_) if crate::planted!("newer-subscription-ignored") => {}
             Some(before) if subscription.sub_version > before.sub_version => *before = subscription.clone(),
             Some(_) => {}
         }

@@ -64,7 +64,7 @@ impl Subscriptions {
     /// A member is gone.
     pub fn gone(&mut self, client: Name, t: f64) {
         let mine = self.of.values_mut().flatten().filter(|old| old.client == client);
-        mine.for_each(|old| drop(old.until.get_or_insert(t)));
+        mine.for_each(|old| old.until = old.until.or(Some(t)));
     }
 
     /// Whether a member may be handed a message with this tag that was sent at `sent`, by what it reads, or read while it had the queue already

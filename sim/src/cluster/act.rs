@@ -156,7 +156,10 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         What::Partition { a, b, oneway, for_ms } => {
             links(scene, a, b, *oneway, |from, to| scene.world.cut_link(from, to));
             scene.fault("partition", host(&a[0]), &sides(a, b), None);
-            begin(scene, index, *for_ms);
+            match for_ms {
+                Some(for_ms) => begin(scene, index, *for_ms),
+                None => drop(scene.seen(|seen| seen.open.insert(index))),
+            }
         }
         What::SlowDisk { node, extra_ms, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {

@@ -43,7 +43,13 @@ pub(super) async fn consumer(scene: &Rc<Scene>, host: HostId, n: usize) {
     let body = Body { node: PushConsumer::new(config), fast: Box::new(NoDisk), slow: NoDisk, ports: vec![], events };
     let keep = Rc::clone(scene);
     let started = move |handle: seedmq::driver::Handle<ConsumerCommand>| {
-        for (topic, tags) in subscriptions(&keep, host) {
+        let wanted = subscriptions(&keep, host);
+        // Of these it read something when it last ran, and says nothing about them now.
+        for topic in shape.topics.iter().filter(|topic| !wanted.contains_key(*topic)) {
+            let (group, topic, version) = (shape.group.clone(), topic.clone(), i64::MIN);
+            client_line(&keep, host, Op::Subscribe { group, topic, tags: None, version });
+        }
+        for (topic, tags) in wanted {
             let subscribe = ConsumerCommand::Subscribe { topic: topic.into(), tags };
             handle.try_command(subscribe).expect("a new mailbox has room");
         }

@@ -131,8 +131,9 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     let bound = scene.tape.header.config.converge_ms * MS;
     let Some(mut settled) = settles(scene, began + bound, cut).await else { return };
     scene.seen(|seen| seen.recovery_ms = seen.recovered.ms().filter(|_| settled));
-    if settled && !lasting.is_empty() {
-        lasting.into_iter().for_each(|index| ends::end(scene, index));
+    let freed = |index: &usize| scene.tape.actions[*index].what.fault() == Some("stuck-handler");
+    if settled && lasting.iter().any(freed) {
+        lasting.into_iter().filter(freed).for_each(|index| ends::end(scene, index));
         let Some(again) = settles(scene, scene.now() + bound, cut).await else { return };
         settled = again;
     }

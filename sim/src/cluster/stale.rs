@@ -49,7 +49,9 @@ pub(super) fn look(scene: &Scene, brokers: Option<&Brokers>) {
             let Some(told) = scene.seen(|seen| seen.routes.get(&(server, topic.clone())).cloned()) else { continue };
             let told = told.unwrap_or_default();
             let named: BTreeSet<&str> = truth.keys().copied().chain(told.keys().map(String::as_str)).collect();
-            for broker in named.into_iter().filter(|broker| told.get(*broker) != truth.get(broker)) {
+            let unknown = super::settle::cut_off(scene, server);
+            let known = named.into_iter().filter(|broker| !unknown.contains(broker));
+            for broker in known.filter(|broker| told.get(*broker) != truth.get(broker)) {
                 wrong.insert((server, topic.clone(), broker.to_owned()), !truth.contains_key(broker));
             }
         }

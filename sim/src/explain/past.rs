@@ -95,6 +95,7 @@ impl Past {
         for (line, record) in self.records.iter().filter(|(line, _)| !violation.lines.contains(line)) {
             let tells = match &record.op {
                 Op::Assign { .. } => self.owner(record, &queues, &mut owners),
+                Op::Subscribe { topic, .. } => queues.iter().any(|(of, _)| of == topic),
                 Op::Deliver { phase: Phase::Invoke, key, .. } => keys.contains(key),
                 Op::Send { phase: Phase::Invoke, .. } | Op::Deliver { .. } => false,
                 Op::Send { .. } => self.key(record).is_some_and(|key| keys.contains(key)),

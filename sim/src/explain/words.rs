@@ -82,7 +82,7 @@ fn what(what: &What) -> String {
         }
         What::Partition { a, b, oneway, for_ms } => {
             let arrow = if *oneway { "→" } else { "↔" };
-            format!("nothing passes {} {arrow} {} for {}", a.join(", "), b.join(", "), short(*for_ms))
+            format!("nothing passes {} {arrow} {} {}", a.join(", "), b.join(", "), back(for_ms))
         }
         What::LostResponse { from, to, code } => {
             let to = to.as_ref().map_or("anybody", String::as_str);

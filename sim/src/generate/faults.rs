@@ -6,7 +6,7 @@
 use super::{choose, chosen, draw, draw_signed, moment};
 use crate::dice::{Dice, entity};
 use crate::scenario::{BETWEEN_SIDES, FaultKind, FaultSpec, Range, Spec};
-use crate::tape::{Action, BYTES_PER_S_MIN, Config, STUCK_MAX, Trigger, What};
+use crate::tape::{Action, BYTES_PER_S_MIN, Config, STUCK_MAX, Trigger, What, may_last};
 
 /// Adds the faults that this seed has in play.
 pub fn faults(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<Action>) {
@@ -19,8 +19,12 @@ pub fn faults(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut V
         for k in 0..draw(&mut dice, fault.count) {
             let mut dice = Dice::new(seed, entity("fault", &[entry, k]));
             let id = 50_000 + entry * 1_000 + k * 20;
-            let all = (id..).zip(one(fault, &mut dice, config, end));
-            actions.extend(all.map(|(id, (when, what))| Action { id, when, what }));
+            for (id, (when, what)) in (id..).zip(one(fault, &mut dice, config, end)) {
+                // What the cluster as it was drawn does not tolerate for good does not happen.
+                if !what.lasts() || may_last(config, actions.iter().map(|action| &action.what).chain([&what])) {
+                    actions.push(Action { id, when, what });
+                }
+            }
         }
     }
 }
@@ -89,6 +93,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         FaultKind::Partition => {
             let b = other_side(fault, dice, config, sides)?;
             let oneway = fault.oneway.unwrap_or_else(|| dice.below(3) == 0);
+            let for_ms = fault.for_ms.map(|_| for_ms);
             What::Partition { a: sides.to_vec(), b, oneway, for_ms }
         }
         FaultKind::SlowLink => {

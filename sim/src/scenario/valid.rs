@@ -145,7 +145,7 @@ impl FaultSpec {
         let keys = [
             ("target", self.target.is_some(), true),
             ("down-ms", self.down_ms.is_some(), is(&[Kill, PowerLoss, Restart, DiskReplaced])),
-            ("for-ms", self.for_ms.is_some(), is(&lasting)),
+            ("for-ms", self.for_ms.is_some(), is(&lasting) && !(self.for_ms.is_none() && is(&[Partition]))),
             ("requests", self.requests.is_some(), is(&[HeartbeatLoss, HeartbeatDelay, LostResponse])),
             (
                 "other",

@@ -34,7 +34,7 @@ const PROMISES: [&str; 22] = [
     "do",
 ];
 /// Fields whose absence means more, not less: for ever, everybody, both ways.
-const MORE_WHEN_ABSENT: [&str; 5] = ["down-ms", "to", "oneway", "silent", "conditions"];
+const MORE_WHEN_ABSENT: [&str; 6] = ["down-ms", "for-ms", "to", "oneway", "silent", "conditions"];
 /// Lists of nodes are shrunk with the nodes.
 const NODES: [&str; 4] = ["name-servers", "brokers", "producers", "consumers"];
 /// Numbers that end at one.

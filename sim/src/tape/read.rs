@@ -40,6 +40,10 @@ pub(super) fn tape(bytes: &[u8]) -> Result<Tape, TapeError> {
     for (number, line) in lines {
         let action = action(line).map_err(|e| e.at(number, line))?;
         valid::action(&header.config, &action).map_err(|e| Bad::from(e).at(number, line))?;
+        if action.what.lasts() {
+            let so_far = actions.iter().chain([&action]);
+            valid::lasting(&header.config, so_far).map_err(|e| Bad::from(e).at(number, line))?;
+        }
         if !ids.insert(action.id) {
             let what = format!("an action id of its own is expected, {} was already used", action.id);
             return Err(Bad { what, place: Place::Field("id") }.at(number, line));

@@ -324,10 +324,41 @@ fn what(config: &Config, what: &What) -> Checked {
         }
         What::LostResponse { from, to, .. } => ends(config, from, to.as_ref()),
         What::Partition { a, b, for_ms, .. } => {
-            most("for-ms", *for_ms, TIME_MS_MAX)?;
+            most("for-ms", for_ms.unwrap_or(0), TIME_MS_MAX)?;
             sides(config, a, b)
         }
     }
+}
+
+/// Looks at all partitions that last for good together.
+pub(super) fn lasting<'a>(config: &Config, actions: impl Iterator<Item = &'a Action>) -> Checked {
+    let what = "a partition that lasts for good is expected to leave a name server that everybody reaches, and to cut a \
+                broker off only from name servers that no client reaches";
+    let ok = may_last(config, actions.map(|action| &action.what));
+    if ok { Ok(()) } else { Err(at_field("b", what.into())) }
+}
+
+/// Whether the configuration tolerates these partitions, as far as they last for good: they cut nodes off from name servers only; one name
+/// server is reached by everybody; and one that a broker does not reach, which answers without it, is asked by no client.
+pub fn may_last<'a>(config: &Config, all: impl Iterator<Item = &'a What>) -> bool {
+    let mut cut: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for what in all {
+        let What::Partition { a, b, for_ms: None, .. } = what else { continue };
+        for (x, y) in a.iter().flat_map(|x| b.iter().map(move |y| (x.as_str(), y.as_str()))) {
+            match (config.role(x) == Some("name-server"), config.role(y) == Some("name-server")) {
+                (true, false) => drop(cut.insert((x, y))),
+                (false, true) => drop(cut.insert((y, x))),
+                _ => return false,
+            }
+        }
+    }
+    let producers = config.producers.iter().map(|producer| producer.name.as_str());
+    let clients: Vec<&str> = producers.chain(config.consumers.iter().map(|c| c.name.as_str())).collect();
+    let lacks_broker = |server: &str| config.brokers.iter().any(|broker| cut.contains(&(server, broker.name.as_str())));
+    let unasked = |server: &str| clients.iter().all(|client| cut.contains(&(server, *client)));
+    let whole = |server: &&String| cut.iter().all(|(cut, _)| cut != server);
+    let servers = &config.name_servers;
+    cut.is_empty() || (servers.iter().any(|s| whole(&s)) && servers.iter().all(|s| !lacks_broker(s) || unasked(s)))
 }
 
 fn ends(config: &Config, from: &str, to: Option<&String>) -> Checked {
