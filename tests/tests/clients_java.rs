@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use seedmq_tests::client::{Clock, Kit};
+use seedmq_tests::history::check_all_acknowledged;
 use seedmq_tests::scenes::{every_mode, goes_on_after_restarts, members_come_and_go};
 use seedmq_tests::server::Plan;
 use seedmq_tests::{or_skip, raw};
@@ -67,4 +68,17 @@ fn java_5_5_0_is_refused_a_topic_that_nobody_made() {
     let text = "topic[Unknown] not exist, apply first please!\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
     assert_eq!(answer.remark, text);
     assert_eq!(raw::brokers_of(&servers.name_server_addrs()[0], "Unknown"), 0, "nothing was made");
+}
+
+/// Of several name servers the first may be dead.
+#[test]
+fn java_goes_on_to_the_name_server_that_lives() {
+    let servers = or_skip!(Plan::cluster(1, 1).start());
+    servers.create_topic("Living", 4);
+    let list = format!("{}:1;{}", servers.ip, servers.name_server_list());
+    for release in ["4.9.8", "5.5.0"] {
+        let kit = or_skip!(Kit::java(release, "JSON"));
+        let args = [("ns", &*list), ("topic", "Living"), ("group", "P"), ("mode", "sync"), ("count", "8")];
+        check_all_acknowledged(&kit.start(Clock::start(), release, "send", &args).done(Duration::from_secs(60)), 8);
+    }
 }

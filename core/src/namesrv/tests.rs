@@ -65,6 +65,7 @@ impl Desk {
         let (mut out, mut rng) = (Outbox::default(), Rng::from_seed(1));
         self.server.step(input, &mut Cx { now: self.now, disk: &mut self.disk, rng: &mut rng, out: &mut out });
         self.server.invariants();
+        assert!(!out.0.iter().any(|output| matches!(output, Output::Dial { .. })), "a name server calls nobody");
         out.0
     }
     fn open(&mut self, conn: u64) -> Vec<Output<NameServerEvent>> {

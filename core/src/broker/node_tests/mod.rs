@@ -205,7 +205,11 @@ impl World {
         for output in out.0 {
             match output {
                 Output::Send { conn, frame } => self.sent.push((conn, frame)),
-                Output::Dial { dial, addr } => self.dials.push((dial, addr)),
+                Output::Dial { dial, addr } => {
+                    let names = &self.broker.config().name_servers;
+                    assert!(names.contains(&addr), "a broker calls name servers and nobody else: {addr}");
+                    self.dials.push((dial, addr));
+                }
                 Output::Close { conn } => self.closed.push(conn),
                 Output::Disk(ask) => self.disk.asked.push(ask),
                 Output::Event(event) => self.events.push(event),

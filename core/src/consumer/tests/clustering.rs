@@ -231,6 +231,13 @@ fn flow_control_stops_pulling_until_something_is_consumed() {
     assert_eq!(world.bench.node.unfinished(), 128);
     assert_eq!(world.drain().len(), 300);
 
+    // The first pull has 118 bytes: it does not cross the line, the second does.
+    let broker = Broker::new(1);
+    broker.borrow_mut().append(0, 300, "x");
+    let mut world = World::reading(ConsumerConfig { queue_bytes_max: 118, ..config() }, broker, "*");
+    world.bench.pass(60_000);
+    assert_eq!((world.bench.node.unfinished(), world.drain().len()), (64, 300), "bytes count too");
+
     let broker = Broker::new(1);
     broker.borrow_mut().append(0, 300, "x");
     let mut world = World::reading(ConsumerConfig { queue_span_max: 50, deliveries_max: 500, ..config() }, broker, "*");
