@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::cast::{Cast, Role};
 use super::inside::Watched;
 use super::scene::Scene;
-use crate::disk::{DiskSpec, HostDisk};
+use crate::disk::{Change, DiskSpec, HostDisk};
 use crate::net::LinkSpec;
 use crate::options::RunOptions;
-use crate::tap::SharedLog;
+use crate::tap::{Kind, SharedLog};
 use crate::tape::{Conditions, Config, Latency, Moment, Tape, What};
 use crate::world::{CpuSpec, HostId, World};
 
@@ -80,7 +80,9 @@ fn disks(scene: &Scene, config: &Config, conditions: &Conditions) -> BTreeMap<Ho
     let keeps = scene.cast.with_role(|role| matches!(role, Role::Broker(_) | Role::NameServer));
     let disk = |host| {
         let on_sync = Arc::new(move || Scene::current().moment(host, Moment::SyncInFlight, None));
-        (host, HostDisk::new(&scene.world, host, spec).with_on_sync(on_sync))
+        let (world, log) = (Arc::clone(&scene.world), scene.log.clone());
+        let on_change = Arc::new(move |change: &Change<'_>| log.record(world.now_ns(), host, Kind::Disk, change));
+        (host, HostDisk::new(&scene.world, host, spec).with_on_sync(on_sync).with_on_change(on_change))
     };
     keeps.into_iter().map(disk).collect()
 }
