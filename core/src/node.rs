@@ -328,6 +328,21 @@ pub trait Node {
     fn wake_at(&self) -> Option<Instant>;
     /// Panics when the state contradicts itself. Called after every batch in the simulator.
     fn invariants(&self) {}
+    /// What it holds of each kind, and the most that it may. The simulator compares them every second.
+    fn holdings(&self) -> Vec<Holding> {
+        Vec::new()
+    }
+}
+
+/// How much a machine holds of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The kind, a few words.
+    pub what: &'static str,
+    /// How many, or how many bytes.
+    pub held: usize,
+    /// The most that its configuration, its connections and what it was asked allow.
+    pub most: usize,
 }
 
 /// How [`Disk::open`] treats a path.

@@ -48,8 +48,19 @@ pub struct Found {
     pub tape: Option<String>,
     /// The signature of what it found.
     pub signature: Option<String>,
+    /// Runs without any fault, and how many of them were red.
+    pub quiet: (u64, u64),
+    /// Whether it may show in them.
+    pub shows_without_faults: bool,
     /// What other oracles objected to on the way, with counts.
     pub others: BTreeMap<String, u64>,
+}
+
+impl Found {
+    /// Whether it was found, and without faults only where it may.
+    pub fn is_as_expected(&self) -> bool {
+        self.detected_by.is_some() && (self.quiet.1 == 0 || self.shows_without_faults)
+    }
 }
 
 /// Sums over some runs.

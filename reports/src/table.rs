@@ -170,7 +170,7 @@ fn failure(record: &RunRecord, count: u64) -> String {
 
 /// The table of a hunt.
 pub fn hunt_table(all: &[Found]) -> String {
-    let header = ["plant", "reached", "infected", "detected by", "seeds", "CPU s", "s", "in", "expected"];
+    let header = ["plant", "reached", "infected", "detected by", "seeds", "CPU s", "s", "fault-free", "in", "expected"];
     let mut rows = vec![header.map(String::from).to_vec()];
     for f in all {
         let expected: Vec<&str> = f.expected.iter().map(|o| o.name()).collect();
@@ -187,6 +187,12 @@ pub fn hunt_table(all: &[Found]) -> String {
             f.seeds.to_string(),
             format!("{:.1}", f.cpu_s),
             format!("{:.1}", f.wall_s),
+            match (f.quiet, f.shows_without_faults) {
+                ((0, _), _) => "-".into(),
+                ((_, 0), _) => "green".into(),
+                (_, true) => "expected red".into(),
+                ((all, red), false) => format!("RED {red} of {all}"),
+            },
             f.handle.clone().unwrap_or_else(|| "-".into()),
             expected.join(" or "),
         ]);
@@ -270,10 +276,12 @@ mod tests {
             seeds: 4,
             cpu_s: 1.5,
             wall_s: 0.9,
+            quiet: (3, 0),
             ..Found::default()
         };
         let others = [("owner/no-owner/consumer/normal".to_string(), 2)].into();
-        let missed = Found { plant: "no-bug".into(), detected_by: None, handle: None, others, ..found.clone() };
+        let missed =
+            Found { plant: "no-bug".into(), detected_by: None, handle: None, others, quiet: (3, 1), ..found.clone() };
         insta::assert_snapshot!(hunt_table(&[found, missed]));
     }
 }

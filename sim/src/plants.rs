@@ -320,6 +320,44 @@ pub const PLANTS: &[Plant] = &[
         oracles: &[Oracle::Invariant],
         scenarios: &["consumer-churn"],
     },
+    Plant {
+        name: "closed-pulls-stay-held",
+        about: "the broker keeps the pulls of a connection that was closed until their time is over",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["consumer-churn"],
+    },
+    Plant {
+        name: "full-queue-pulled-on",
+        about: "a consumer pulls on although it holds as many messages of the queue as it may",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["backlog"],
+    },
+];
+
+/// Plants that may show without any fault, as the bug that they stand for does: ordinary work is enough, or members and brokers that come and
+/// go in order. All others must leave a run without faults green.
+pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
+    "queue-offset-hole",
+    "batch-stored-twice",
+    "batch-sent-twice",
+    "full-hold-answers-at-once",
+    "offset-commit-regresses",
+    "lock-granted-twice",
+    "queue-owned-twice",
+    "commit-past-unconsumed",
+    "orderly-overlap",
+    "queue-entry-wrong-tag",
+    "index-entry-misplaced",
+    "index-chain-cut",
+    "offsets-read-lower",
+    "stored-but-refused",
+    "tags-ignored",
+    "handed-out-backwards",
+    "shard-moves",
+    "commit-goes-back",
+    "finished-stays-out",
+    "closed-pulls-stay-held",
+    "full-queue-pulled-on",
 ];
 
 /// Finds a plant.

@@ -26,6 +26,8 @@ pub enum Kind {
     History,
     /// A fault that took effect.
     Fault,
+    /// A change of a disk.
+    Disk,
     /// The end: disk images, counters.
     Final,
 }
@@ -155,11 +157,30 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Change;
 
     fn hash(records: &[(u64, u16, &str)]) -> String {
         let mut log = Log::new(None);
         records.iter().for_each(|(at, host, what)| log.record(*at, HostId(*host), Kind::Input, what));
         log.hash()
+    }
+
+    #[test]
+    fn the_order_of_disk_operations_counts() {
+        let changes = [
+            Change::Write { path: "log", at: 0, len: 9, sum: 1, refused: false },
+            Change::Truncate { path: "log", len: 9 },
+            Change::Rename { from: "log", to: "old", done: true },
+        ];
+        let hash = |order: [usize; 3], host: u16| {
+            let mut log = Log::new(None);
+            order.iter().for_each(|n| log.record(1, HostId(host), Kind::Disk, &changes[*n]));
+            log.hash()
+        };
+        assert_eq!(hash([0, 1, 2], 1), hash([0, 1, 2], 1));
+        assert_ne!(hash([0, 1, 2], 1), hash([1, 0, 2], 1), "a write and a truncation");
+        assert_ne!(hash([0, 1, 2], 1), hash([0, 2, 1], 1), "a truncation and a new name");
+        assert_ne!(hash([0, 1, 2], 1), hash([0, 1, 2], 2), "the node");
     }
 
     #[test]

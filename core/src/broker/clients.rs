@@ -207,6 +207,10 @@ impl Clients {
     pub fn is_known(&self, conn: ConnId) -> bool {
         self.by_conn.contains_key(&conn)
     }
+    /// Connections that have memberships.
+    pub fn conns(&self) -> impl Iterator<Item = &ConnId> {
+        self.by_conn.keys()
+    }
     /// How many connections have memberships.
     pub fn len(&self) -> usize {
         self.by_conn.len()

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::Calls;
 use crate::message::ids::UniqueIds;
-use crate::node::{Addr, ConnId, Cx, DiskAsk, Input, Instant, Node};
+use crate::node::{Addr, ConnId, Cx, DiskAsk, Holding, Input, Instant, Node};
 use crate::store::{Arrival, Store};
 use crate::wire::codes::response;
 use crate::wire::group::SubscriptionGroupWrapper;
@@ -391,4 +391,22 @@ impl Node for Broker {
         assert!(waiting <= self.config.cold_reads_max, "pulls that wait for the disk are bounded");
         assert_eq!(self.deferred.is_empty(), self.deferred_bytes == 0, "the bytes of waiting sends are counted");
     }
+
+    fn holdings(&self) -> Vec<Holding> {
+        let holding = |what, held, most| Holding { what, held, most };
+        let orphans = self.hold.iter().filter(|held| !self.conns.contains_key(&held.pull.caller.conn)).count();
+        let strangers = self.clients.conns().filter(|conn| !self.conns.contains_key(conn)).count();
+        let cold: usize = self.cold.values().map(Vec::len).sum();
+        vec![
+            holding("held pulls", self.hold.len(), self.config.held_pulls_max),
+            holding("held pulls of closed connections", orphans, 0),
+            holding("clients of closed connections", strangers, 0),
+            holding("pulls that wait for the disk", cold, self.config.cold_reads_max),
+            holding("bytes of answers that wait", self.pending.bytes(), self.config.pending_ack_bytes_max + ACKS_SLACK),
+            holding("bytes of sends that wait for a file", self.deferred_bytes, send::DEFERRED_BYTES_MAX),
+        ]
+    }
 }
+
+/// The last answer that there is room for may be a batch's.
+const ACKS_SLACK: usize = 64 << 10;

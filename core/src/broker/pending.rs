@@ -65,6 +65,10 @@ impl PendingAcks {
     pub fn len(&self) -> usize {
         self.written.len() + self.durable.len()
     }
+    /// What they are taken to occupy in memory, bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -28,7 +28,7 @@ const TOPIC_UNIT_SUB: i32 = 2;
 /// The page that Java's error texts point at.
 const FAQ: &str = "See https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
 /// Bytes of requests that may wait for a new topic to reach the disk.
-const DEFERRED_BYTES_MAX: usize = 64 << 20;
+pub(super) const DEFERRED_BYTES_MAX: usize = 64 << 20;
 /// What a waiting request is taken to occupy beside its body.
 const DEFERRED_BYTES: usize = 512;
 

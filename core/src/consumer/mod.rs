@@ -37,7 +37,7 @@ use self::locks::LOCK_EVERY;
 use crate::client::names::check_consumer_group;
 use crate::client::{CallError, Client, News, Presence, Queue, RouteNews, Want};
 use crate::message::names::RETRY_PREFIX;
-use crate::node::{ConnId, Cx, Input, Instant, Node, Output};
+use crate::node::{ConnId, Cx, Holding, Input, Instant, Node, Output};
 use crate::sometimes;
 use crate::wire::codes::request as code;
 use crate::wire::heartbeat::{
@@ -159,6 +159,15 @@ impl Node for PushConsumer {
                 "one delivery at a time for each queue"
             );
         }
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        let messages = self.owned.values().map(|owned| owned.messages.len()).max().unwrap_or(0);
+        let batch = usize::try_from(self.config.pull_messages).unwrap_or(0);
+        vec![
+            Holding { what: "messages of a queue", held: messages, most: self.config.queue_messages_max + batch },
+            Holding { what: "deliveries", held: self.deliveries.len(), most: self.config.deliveries_max },
+        ]
     }
 }
 

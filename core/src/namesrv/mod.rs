@@ -20,7 +20,9 @@ use serde::Serialize;
 pub use self::config::{NameServerConfig, PROPERTIES, Property};
 use self::kv::{Change, KvConfig};
 pub use self::routes::{Live, RouteTable};
-use crate::node::{ConnId, Cx, DiskAsk, DiskDone, DiskError, FetchId, Input, Instant, Node, Open, Output, Read};
+use crate::node::{
+    ConnId, Cx, DiskAsk, DiskDone, DiskError, FetchId, Holding, Input, Instant, Node, Open, Output, Read,
+};
 use crate::sometimes;
 use crate::wire::codes::{request, response};
 use crate::wire::kv::{
@@ -431,6 +433,14 @@ impl Node for NameServer {
         assert!(self.conns.len() <= self.config.connections_max.max(1), "connections are bounded");
         let open = |live: &Live| self.conns.contains_key(&live.conn);
         assert!(self.routes.live().all(|(.., live)| open(live)), "a live broker has an open connection");
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        let (conns, most) = (self.conns.len(), self.config.connections_max.max(1));
+        vec![
+            Holding { what: "connections", held: conns, most },
+            Holding { what: "brokers taken for alive", held: self.routes.live().count(), most: conns },
+        ]
     }
 }
 

@@ -26,7 +26,7 @@ use sending::{CODE_NO_NAME_SERVER, CODE_TIMEOUT, Sending, Verdict};
 use crate::client::names::check_producer_group;
 use crate::client::{Client, News, Presence, Queue, RouteNews, Want};
 use crate::message::ids::UniqueIds;
-use crate::node::{Cx, Input, Instant, Node, Output};
+use crate::node::{Cx, Holding, Input, Instant, Node, Output};
 use crate::wire::codes::request as code;
 use crate::wire::heartbeat::{HeartbeatData, ProducerData, UnregisterClientHeader};
 use crate::wire::route::MASTER_ID;
@@ -106,6 +106,10 @@ impl Node for Producer {
         let waiting: usize = self.waiting.values().map(Vec::len).sum();
         let parked = self.sends.values().filter(|send| send.at.is_none()).count();
         assert_eq!(waiting, parked, "a send either waits for a route or is under way");
+    }
+
+    fn holdings(&self) -> Vec<Holding> {
+        vec![Holding { what: "sends without an outcome", held: self.sends.len(), most: self.config.sends_max }]
     }
 }
 

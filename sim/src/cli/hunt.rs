@@ -20,6 +20,8 @@ use super::run::write_tape;
 use super::source;
 use super::{Exit, HuntArgs, refuse, say};
 
+/// Runs of each plant without any fault.
+const QUIET: u64 = 3;
 /// Seeds of each control beside `--all`.
 const CONTROLS: u64 = 10;
 
@@ -54,7 +56,7 @@ pub fn hunt(args: &HuntArgs) -> Exit {
         Ok(alarms) => alarms,
         Err(why) => return refuse(why),
     };
-    let found = all.iter().all(|f| f.detected_by.is_some());
+    let found = all.iter().all(Found::is_as_expected);
     if found && alarms == 0 && !runner.stopped() { Exit::Green } else { Exit::Broken }
 }
 
@@ -89,12 +91,35 @@ fn one(runner: &Runner, plant: &Plant, deadline: Deadline, report: &Path) -> Res
         }
     });
     found.wall_s = begun.elapsed().as_secs_f64();
+    found.shows_without_faults = plants::SHOW_WITHOUT_FAULTS.contains(&plant.name);
+    found.quiet = quiet(runner, plant, &scenarios);
     unwritten.map_or(Ok(found), Err)
 }
 
 fn run(runner: &Runner, tape: Tape) -> (Tape, RunRecord) {
     let record = runner.run(&tape, &RunOptions::default(), Where::Here);
     (tape, record)
+}
+
+/// Runs the plant on some tapes of its scenarios without their faults: how many ran, and how many were red.
+fn quiet(runner: &Runner, plant: &Plant, scenarios: &[Scenario]) -> (u64, u64) {
+    let tapes = (0..QUIET).zip(scenarios.iter().cycle()).map(|(seed, scenario)| {
+        let mut tape = generate(scenario, seed, &[plant.name.to_owned()]);
+        tape.actions.retain(|action| action.what.fault().is_none());
+        tape
+    });
+    let (mut all, mut red) = (0, 0);
+    spread(
+        runner.jobs,
+        tapes,
+        || !runner.stopped(),
+        |tape| run(runner, tape),
+        |(_, record)| {
+            all += 1;
+            red += u64::from(record.verdict != Verdict::Green);
+        },
+    );
+    (all, red)
 }
 
 /// Counts a run; whether it shows the plant.

@@ -30,7 +30,7 @@ impl Event {
     pub fn node(&self) -> &str {
         self.part(1)
     }
-    /// `Input`, `Output`, `History`, `Fault` or `Final`.
+    /// `Input`, `Output`, `History`, `Fault`, `Disk` or `Final`.
     pub fn kind(&self) -> &str {
         self.part(2)
     }

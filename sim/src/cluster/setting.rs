@@ -12,10 +12,10 @@ use seedmq_core::wire::topic::TopicConfig;
 use super::cast::{Cast, Role};
 use super::inside::Watched;
 use super::scene::Scene;
-use crate::disk::{DiskSpec, HostDisk};
+use crate::disk::{Change, DiskSpec, HostDisk};
 use crate::net::LinkSpec;
 use crate::options::RunOptions;
-use crate::tap::SharedLog;
+use crate::tap::{Kind, SharedLog};
 use crate::tape::{Conditions, Config, Latency, Moment, Tape, What};
 use crate::world::{CpuSpec, HostId, World};
 
@@ -89,7 +89,9 @@ fn disks(scene: &Scene, config: &Config, conditions: &Conditions) -> BTreeMap<Ho
         if config.idle_topics > 0 && matches!(scene.cast.role(host), Role::Broker(_)) {
             disk.put("config/topics.json", &idle_topics(config.idle_topics));
         }
-        (host, disk)
+        let (world, log) = (Arc::clone(&scene.world), scene.log.clone());
+        let on_change = Arc::new(move |change: &Change<'_>| log.record(world.now_ns(), host, Kind::Disk, change));
+        (host, disk.with_on_change(on_change))
     };
     keeps.into_iter().map(disk).collect()
 }

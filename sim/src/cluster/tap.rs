@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::rc::Rc;
 
 use seedmq::driver::Tap;
-use seedmq_core::node::{ConnId, Input, Node, Now, Output};
+use seedmq_core::node::{ConnId, Holding, Input, Node, Now, Output};
 use seedmq_core::wire::Frame;
 use seedmq_reports::{Oracle, Violation};
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub(crate) struct RoleTap {
     asked: BTreeMap<(ConnId, i32), i32>,
     /// The present second, and the frames that came in it.
     came: (u64, u32),
+    /// The second in which it was last looked at what the node holds.
+    counted: u64,
 }
 
 /// So many frames in one virtual second are a storm: no scenario sends a tenth of it.
@@ -54,6 +56,7 @@ impl RoleTap {
             peers: BTreeMap::new(),
             asked: BTreeMap::new(),
             came: (0, 0),
+            counted: 0,
         }
     }
     fn alive(&self) -> bool {
@@ -61,6 +64,26 @@ impl RoleTap {
     }
     fn record(&self, kind: Kind, what: &(impl Serialize + Debug)) {
         self.scene.log.record(self.scene.now(), self.host, kind, what);
+    }
+    /// The oracle `bounds`: once a second, nobody holds more of anything than it may.
+    fn weigh(&mut self, node: &impl Node) {
+        let second = self.scene.now() / 1_000_000_000;
+        if std::mem::replace(&mut self.counted, second) == second {
+            return;
+        }
+        for Holding { what, held, most } in node.holdings().into_iter().filter(|h| h.held > h.most) {
+            let name = self.scene.cast.name(self.host);
+            self.scene.object(Violation {
+                oracle: Oracle::Bounds,
+                clause: what.replace(' ', "-"),
+                role: self.scene.cast.role(self.host).name().to_owned(),
+                topic_kind: "-".to_owned(),
+                text: format!("{name} holds too much: {what}, of which it may hold {most}"),
+                at_ms: self.scene.now_ms(),
+                lines: Vec::new(),
+                proof: vec![format!("{held} {what} at {} ms", self.scene.now() / 1_000_000)],
+            });
+        }
     }
     /// The oracle `bounds`: nobody asks again and again without a pause.
     fn count(&mut self) {
@@ -150,6 +173,9 @@ where
     }
     fn settled(&mut self, node: &N) {
         super::panics::checking(|| node.invariants());
+        if self.alive() {
+            self.weigh(node);
+        }
         super::panics::stepping(None);
         if self.alive() && self.scene.seen(|seen| seen.looks.moved(self.host)) {
             let (now, inside) = (self.scene.now(), node.look());

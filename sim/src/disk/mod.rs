@@ -4,6 +4,7 @@
 //! draw left of the rest.
 
 mod atlas;
+mod change;
 mod file;
 mod image;
 mod page;
@@ -17,6 +18,7 @@ use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
 use serde::{Deserialize, Serialize};
 
 pub use atlas::{Atlas, Held, Place};
+pub use change::{Change, SyncEnd};
 use file::File;
 pub use image::Image;
 use image::{Inode, parent};
@@ -156,6 +158,9 @@ impl Platter {
 /// Called when the disk has taken a sync and has not completed it.
 pub(crate) type OnSync = Arc<dyn Fn() + Send + Sync>;
 
+/// Called with each change of the disk.
+pub(crate) type OnChange = Arc<dyn Fn(&Change<'_>) + Send + Sync>;
+
 /// The disk of a host.
 #[derive(Clone)]
 pub struct HostDisk {
@@ -163,6 +168,7 @@ pub struct HostDisk {
     world: Arc<World>,
     host: HostId,
     on_sync: Option<OnSync>,
+    on_change: Option<OnChange>,
 }
 
 impl std::fmt::Debug for HostDisk {
@@ -191,13 +197,30 @@ impl HostDisk {
             host,
             ops: BTreeMap::new(),
         };
-        HostDisk { platter: Arc::new(Mutex::new(platter)), world: Arc::clone(world), host, on_sync: None }
+        HostDisk {
+            platter: Arc::new(Mutex::new(platter)),
+            world: Arc::clone(world),
+            host,
+            on_sync: None,
+            on_change: None,
+        }
     }
     /// Calls back whenever a sync is in flight.
     #[must_use]
     pub(crate) fn with_on_sync(mut self, call: OnSync) -> HostDisk {
         self.on_sync = Some(call);
         self
+    }
+    /// Calls back with each change, in order.
+    #[must_use]
+    pub(crate) fn with_on_change(mut self, call: OnChange) -> HostDisk {
+        self.on_change = Some(call);
+        self
+    }
+    fn tell(&self, change: &Change<'_>) {
+        if let Some(call) = &self.on_change {
+            call(change);
+        }
     }
     pub(crate) fn lock(&self) -> MutexGuard<'_, Platter> {
         self.platter.lock().expect("no task panics while it holds a disk")
@@ -382,7 +405,10 @@ impl Disk for SimDisk {
         match (platter.image.find(path), open) {
             (Some(_), _) => {}
             (None, Open::Existing) => return Err(DiskError::Missing),
-            (None, Open::Create { len }) => drop(platter.image.create(path, File::sparse(len, now))),
+            (None, Open::Create { len }) => {
+                platter.image.create(path, File::sparse(len, now));
+                self.disk.tell(&Change::Create { path, len });
+            }
         }
         Ok(self.table().id(path))
     }
@@ -414,19 +440,26 @@ impl Disk for SimDisk {
         }
         let now = self.disk.wall_ms();
         let path = self.table().path(file);
+        let tell = |bytes: &[u8], refused| {
+            let (path, len, sum) = (path.as_str(), bytes.len() as u64, crc32fast::hash(bytes));
+            self.disk.tell(&Change::Write { path, at, len, sum, refused });
+        };
         self.with(file, |platter, inode| {
             if let Err(refused) = platter.refuse_write(&path) {
                 // Some of it got there.
                 let part = platter.dice("part", &path).below(bytes.len() as u64 + 1) as usize;
                 platter.image.file_mut(inode).write(at, &bytes[..part], now);
+                tell(&bytes[..part], true);
                 return Err(refused);
             }
             let more = platter.image.file(inode).pages_missing(at, bytes.len());
             if more > 0 && more * PAGE as u64 > platter.free() {
                 platter.counts.no_room += 1;
+                tell(&[], true);
                 return Err(DiskError::Full);
             }
             platter.image.file_mut(inode).write(at, bytes, now);
+            tell(bytes, false);
             platter.counts.writes += 1;
             platter.counts.written += bytes.len() as u64;
             Ok(())
@@ -440,8 +473,10 @@ impl Disk for SimDisk {
     }
     fn truncate(&mut self, file: FileId, len: u64) -> Result<(), DiskError> {
         let now = self.disk.wall_ms();
+        let path = self.table().path(file);
         self.with(file, |platter, inode| {
             platter.image.file_mut(inode).truncate(len, now);
+            self.disk.tell(&Change::Truncate { path: &path, len });
             Ok(())
         })
     }

@@ -9,7 +9,7 @@ use seedmq_core::node::{Addr, DiskError, FileId};
 
 use super::file::File;
 use super::image::Inode;
-use super::{Platter, SimDisk, parent};
+use super::{Change, Platter, SimDisk, SyncEnd, parent};
 use crate::world::entity;
 
 /// See the module.
@@ -55,15 +55,19 @@ impl SimSlow {
             platter.fail_syncs -= 1;
             platter.counts.failed_syncs += 1;
             platter.image.sync_failed(inode, sync);
+            disk.tell(&Change::Sync { path, end: SyncEnd::Failed });
             return Err(DiskError::Io("sync failed".to_owned()));
         }
         platter.counts.syncs += 1;
-        if platter.lies {
+        let end = if platter.lies {
             platter.counts.lies += 1;
             platter.image.sync_lied(inode, sync);
+            SyncEnd::Lied
         } else {
             platter.image.sync_done(inode, sync);
-        }
+            SyncEnd::Done
+        };
+        disk.tell(&Change::Sync { path, end });
         Ok(())
     }
     fn rename_now(platter: &mut Platter, from: &str, to: &str) -> Result<(), DiskError> {
@@ -96,6 +100,7 @@ impl SlowDisk for SimSlow {
         }
         if platter.image.find(path).is_none() {
             platter.image.create(path, File::allocated(len, now));
+            self.fast.disk.tell(&Change::Create { path, len });
         }
         Ok(self.fast.table().id(path))
     }
@@ -121,6 +126,9 @@ impl SlowDisk for SimSlow {
         };
         platter.image.file_mut(inode).truncate(0, now);
         platter.image.file_mut(inode).write(0, &bytes, now);
+        let (len, sum) = (bytes.len() as u64, crc32fast::hash(&bytes));
+        self.fast.disk.tell(&Change::Truncate { path, len: 0 });
+        self.fast.disk.tell(&Change::Write { path, at: 0, len, sum, refused: false });
         Ok(())
     }
     async fn sync_whole(&self, path: &str) -> Result<(), DiskError> {
@@ -131,21 +139,29 @@ impl SlowDisk for SimSlow {
         self.wait("rename", to, 4).await;
         let platter = &mut *self.fast.disk.lock();
         platter.refuse_write(to)?;
-        Self::rename_now(platter, from, to)
+        let renamed = Self::rename_now(platter, from, to);
+        self.fast.disk.tell(&Change::Rename { from, to, done: renamed.is_ok() });
+        renamed
     }
     async fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
         self.wait("sync-dir", path, 1).await;
         let platter = &mut *self.fast.disk.lock();
-        if platter.lies {
+        let path = parent(path);
+        let end = if platter.lies {
             platter.counts.lies += 1;
-            platter.image.dir_lied(parent(path));
+            platter.image.dir_lied(path);
+            SyncEnd::Lied
         } else {
-            platter.image.dir_synced(parent(path));
-        }
+            platter.image.dir_synced(path);
+            SyncEnd::Done
+        };
+        self.fast.disk.tell(&Change::SyncDir { path, end });
         Ok(())
     }
     async fn remove(&self, path: &str) -> Result<(), DiskError> {
         self.wait("remove", path, 4).await;
-        if self.fast.disk.lock().image.remove(path) { Ok(()) } else { Err(DiskError::Missing) }
+        let done = self.fast.disk.lock().image.remove(path);
+        self.fast.disk.tell(&Change::Remove { path, done });
+        if done { Ok(()) } else { Err(DiskError::Missing) }
     }
 }
