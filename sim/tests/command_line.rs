@@ -60,6 +60,7 @@ fn check_is_green_red_or_refuses() {
 
 /// Passes lines on to a process, and notes how many KiB of memory it has after so many of them.
 #[cfg(target_os = "linux")]
+#[derive(Debug)]
 struct Watched {
     process: std::process::Child,
     after: [u64; 2],
