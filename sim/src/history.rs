@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -15,6 +15,9 @@ use crate::tape::{Flush, Model, OrderKind, StartFrom};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
+
+/// The longest line, in bytes: an assignment of 100,000 queues fits.
+pub const LINE_BYTES_MOST: u64 = 4 << 20;
 
 /// How acknowledged messages are replicated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -375,7 +378,7 @@ pub enum HistoryError {
     },
 }
 
-/// Reads a history line by line, so that its length does not matter.
+/// Reads a history line by line, so that its length does not matter; of a line, no more than [`LINE_BYTES_MOST`].
 #[derive(Debug)]
 pub struct Reader<R> {
     from: R,
@@ -417,11 +420,20 @@ impl<R: BufRead> Reader<R> {
 
     fn advance(&mut self) -> Result<bool, HistoryError> {
         loop {
-            self.text.clear();
+            let mut bytes = std::mem::take(&mut self.text).into_bytes();
+            bytes.clear();
             self.line += 1;
-            if self.from.read_line(&mut self.text)? == 0 {
+            let most = LINE_BYTES_MOST + 1;
+            if self.from.by_ref().take(most).read_until(b'\n', &mut bytes)? == 0 {
                 return Ok(false);
             }
+            if bytes.len() as u64 == most && !bytes.ends_with(b"\n") {
+                return Err(self.bad(format!("a line of at most {LINE_BYTES_MOST} bytes is expected")));
+            }
+            self.text = String::from_utf8(bytes).map_err(|error| {
+                let at = error.utf8_error().valid_up_to() + 1;
+                self.bad(format!("UTF-8 is expected, but byte {at} of the line is none of it"))
+            })?;
             if !self.text.trim().is_empty() {
                 return Ok(true);
             }

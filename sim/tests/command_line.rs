@@ -1,7 +1,12 @@
 //! The program as a person meets it: exit codes, and what it says when something is wrong.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+#[allow(dead_code, reason = "its main function")]
+#[path = "../examples/long_history.rs"]
+mod long_history;
 
 fn sim(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
@@ -51,6 +56,51 @@ fn check_is_green_red_or_refuses() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("line 6"), "{said}");
     assert_eq!(sim(&["check", "/no/such/file"]).output().unwrap().status.code(), Some(2));
+}
+
+/// Passes lines on to a process, and notes how many KiB of memory it has after so many of them.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Watched {
+    process: std::process::Child,
+    after: [u64; 2],
+    lines: u64,
+    kib: Vec<u64>,
+}
+
+#[cfg(target_os = "linux")]
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.process.stdin.as_mut().expect("a pipe").write(bytes)?;
+        self.lines += bytes[..written].iter().filter(|byte| **byte == b'\n').count() as u64;
+        if self.after.get(self.kib.len()).is_some_and(|after| self.lines >= *after) {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+            let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|l| l.split_whitespace().next());
+            self.kib.push(kib.and_then(|kib| kib.parse().ok()).expect("a process has memory"));
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// 30,000 messages take 14 MB in pages and took 50 MB in memory; 4 MiB are a generous slack for an allocator.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_longer_history_takes_no_more_memory() {
+    let mut command = sim(&["check", "/dev/stdin", "--memory", "1"]);
+    let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program runs");
+    let watched = Watched { process, after: [100_000, 340_000], lines: 0, kib: Vec::new() };
+    let mut lines = BufWriter::new(watched);
+    long_history::write(&mut lines, 350_000).expect("it reads to the end");
+    let watched = lines.into_inner().expect("it reads to the end");
+    let output = watched.process.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("green: 43745 acknowledged, 87490 delivered"), "{}", text(&output));
+    let [early, late] = watched.kib[..] else { panic!("{:?}", watched.kib) };
+    assert!(late < early + 4_096, "{early} KiB after 100,000 lines, {late} KiB after 340,000");
 }
 
 #[test]

@@ -2,31 +2,50 @@
 //!
 //! Invariant: per place the commits are kept in time order, since the last reset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_reports::Oracle;
 
 use super::facts::{At, Facts, Name, Place, Session};
 use super::found::Found;
+use super::kept::{Column, Pages};
 use super::{IN_FLIGHT_MS, violation};
 
-#[derive(Clone, Copy, Debug)]
-struct Commit {
-    at: At,
-    client: Name,
-    offset: u64,
-    session: Session,
+/// One.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Commit {
+    /// Line and time.
+    pub at: At,
+    /// Who told it.
+    pub client: Name,
+    /// Next position.
+    pub offset: u64,
+    /// Since when the queue was its own.
+    pub session: Session,
     /// Another member owned the queue too: it may tell its own, lower position with a pull at any time after this.
-    shared: bool,
+    pub shared: bool,
+}
+
+/// The commits of a place.
+#[derive(Debug)]
+struct Told {
+    all: Column<Commit>,
+    by: BTreeSet<Name>,
 }
 
 /// All commits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Commits {
-    at: BTreeMap<Place, Vec<Commit>>,
+    at: BTreeMap<Place, Told>,
+    pages: Pages,
 }
 
 impl Commits {
+    /// None so far; they will be in `pages`.
+    pub fn new(pages: &Pages) -> Commits {
+        Commits { at: BTreeMap::new(), pages: pages.clone() }
+    }
+
     /// The administrator moved the group: what was committed before no longer counts.
     pub fn reset(&mut self, place: Place) {
         self.at.remove(&place);
@@ -34,17 +53,26 @@ impl Commits {
 
     /// A client owns a queue from now on. What another one has just committed may come after it asked where to begin.
     pub fn owned(&mut self, place: Place, client: Name, at: At) {
-        let all = self.at.get_mut(&place).map_or(&mut [][..], Vec::as_mut_slice);
-        let just = all.iter_mut().rev().take_while(|commit| commit.at.1 + IN_FLIGHT_MS >= at.1);
-        just.filter(|commit| commit.client != client).for_each(|commit| commit.shared = true);
+        let Some(Told { all, .. }) = self.at.get_mut(&place) else { return };
+        for i in (0..all.len()).rev() {
+            let commit = all.get(i);
+            if commit.at.1 + IN_FLIGHT_MS < at.1 {
+                return;
+            }
+            if commit.client != client {
+                all.set(i, Commit { shared: true, ..commit });
+            }
+        }
     }
 
     /// A client told its position.
     pub fn committed(&mut self, facts: &Facts, found: &mut Found, (place, client): (Place, Name), offset: u64, at: At) {
         let session = facts.session(place.audience, client, place.queue);
         let now = Commit { at, client, offset, session, shared: facts.is_shared(place, client) };
-        let all = self.at.entry(place).or_default();
-        if let Some(before) = all.last().filter(|c| c.offset > offset).copied()
+        let none = || Told { all: Column::new(&self.pages), by: BTreeSet::new() };
+        let Told { all, by } = self.at.entry(place).or_insert_with(none);
+        by.insert(client);
+        if let Some(before) = all.last().filter(|c| c.offset > offset)
             && let Some(clause) = regressed(facts, place, &before, &now)
         {
             went_back(facts, found, clause, place, (&before, &now));
@@ -54,8 +82,9 @@ impl Commits {
 
     /// When a group was past a position, as far as it told after `from`.
     pub fn passed(&self, place: Place, offset: u64, from: f64) -> f64 {
-        let all = self.at.get(&place).map_or(&[][..], Vec::as_slice);
-        all.iter().find(|c| c.offset > offset && c.at.1 >= from).map_or(f64::INFINITY, |c| c.at.1)
+        let Some(Told { all, .. }) = self.at.get(&place) else { return f64::INFINITY };
+        let later = (all.partition_point(|c| c.at.1 < from)..all.len()).map(|i| all.get(i));
+        later.into_iter().find(|c| c.offset > offset).map_or(f64::INFINITY, |c| c.at.1)
     }
 
     /// Whether an owner that began at `since`, and was handed `offset` by `until`, must have been told a position past it: since it
@@ -69,21 +98,18 @@ impl Commits {
         offset: u64,
         (client, after, since, until): (Name, f64, f64, f64),
     ) -> bool {
-        let Some(all) = self.at.get(&place) else { return false };
-        let known = |c: &&Commit| c.at.1 <= since + IN_FLIGHT_MS;
+        let Some(Told { all, by }) = self.at.get(&place) else { return false };
+        let known = all.partition_point(|c| c.at.1 <= since + IN_FLIGHT_MS);
         // Positions on a disk that was replaced say nothing about those on the new one.
         let anew = facts.faults.begun_anew(facts.queue(place.queue).1);
-        let upto: Vec<&Commit> = all.iter().take_while(known).filter(|c| c.at.1 > anew).collect();
-        let Some(last) = upto.iter().rposition(|c| {
-            c.client == client && c.offset > offset && !c.shared && c.at.1 >= after && c.at.1 <= since - IN_FLIGHT_MS
-        }) else {
-            return false;
-        };
-        let steady = upto[last..].iter().all(|c| c.offset > offset);
+        let latest = (0..known).rev().map(|i| all.get(i));
+        let steady = latest.take_while(|c| c.at.1 >= after && c.at.1 > anew && c.offset > offset);
+        let proves = |c: &Commit| c.client == client && !c.shared && c.at.1 <= since - IN_FLIGHT_MS;
+        let Some(last) = steady.into_iter().find(proves) else { return false };
         // Whatever a member that had the queue before told, with a pull too, may have been kept on its way and come after this one.
-        let from = upto[last].at.1 - IN_FLIGHT_MS;
-        let late = all.iter().any(|c| c.client != client && delayed(facts, c.client, from, until));
-        steady && !late && !disturbed(facts, place, upto[last].client, upto[last].at.1 - IN_FLIGHT_MS, until)
+        let from = last.at.1 - IN_FLIGHT_MS;
+        let late = by.iter().any(|other| *other != client && delayed(facts, *other, from, until));
+        !late && !disturbed(facts, place, client, from, until)
     }
 }
 

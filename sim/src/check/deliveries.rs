@@ -3,13 +3,12 @@
 //! Invariant: a duplicate needs a licence of its own: a handler that did not end well, a reset, a new owner whose predecessor
 //! had not committed that far, or a fault in between.
 
-use std::collections::HashMap;
-
 use seedmq_reports::Oracle;
 
 use super::commits::Commits;
-use super::facts::{Facts, MessageId, Name, QueueId, Visit};
+use super::facts::{At, Facts, MessageId, Name, QueueId, Visit};
 use super::found::Found;
+use super::kept::{Column, Map, Pages};
 use super::{unsure, violation};
 use crate::history::Phase;
 
@@ -17,8 +16,11 @@ use crate::history::Phase;
 /// attempts of one send is 3,000 ms.
 const ATTEMPT_MS: f64 = 1_000.0;
 
+/// Neighbours of a queue are asked for together: 2 to the power of this, to a page.
+const NEAR: u32 = 2;
+
 /// A delivery and how it ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
     /// The delivery; of several at one position, the last.
     pub visit: Visit,
@@ -26,19 +28,44 @@ pub struct Seen {
     pub outcome: Option<Phase>,
     /// Whether one of the handlings at this position ended well.
     pub consumed: bool,
+    /// Where the delivery of the same message at its next position is.
+    pub next: Option<u64>,
+}
+
+/// What is known of a position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// What it holds.
+    pub message: MessageId,
+    /// The line that said so, and since when it may be there.
+    pub at: At,
 }
 
 /// All deliveries so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Deliveries {
-    seen: HashMap<(Name, MessageId), Vec<Seen>>,
-    positions: HashMap<(QueueId, u64), (MessageId, f64, u64)>,
+    seen: Column<Seen>,
+    /// By audience and message, the first of `seen`.
+    first: Map<u64>,
+    positions: Map<Held>,
 }
 
 impl Deliveries {
+    /// None so far; they will be in `pages`.
+    pub fn new(pages: &Pages) -> Deliveries {
+        Deliveries { seen: Column::new(pages), first: Map::new(pages, NEAR), positions: Map::new(pages, NEAR) }
+    }
+
     /// What an audience saw of a message, one entry per position.
-    pub fn seen(&self, audience: Name, message: MessageId) -> &[Seen] {
-        self.seen.get(&(audience, message)).map_or(&[], Vec::as_slice)
+    pub fn seen(&self, audience: Name, message: MessageId) -> Vec<Seen> {
+        self.chain(audience, message).map(|(_, seen)| seen).collect()
+    }
+
+    /// The same, with the number of each entry.
+    fn chain(&self, audience: Name, message: MessageId) -> impl Iterator<Item = (u64, Seen)> {
+        let numbered = |i: u64| (i, self.seen.get(i));
+        let first = self.first.get((audience.into(), message)).map(numbered);
+        std::iter::successors(first, move |(_, seen)| seen.next.map(numbered))
     }
 
     /// A message was acknowledged at a position.
@@ -57,10 +84,9 @@ impl Deliveries {
         };
         sent_elsewhere(facts, found, visit, id);
         self.position(facts, found, (visit.place.queue, visit.offset), id, visit.at);
-        let seen = self.seen.entry((visit.place.audience, id)).or_default();
-        let first = seen.is_empty();
-        match seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
-            Some(before) => {
+        let seen: Vec<(u64, Seen)> = self.chain(visit.place.audience, id).collect();
+        match seen.iter().find(|(_, s)| s.visit.place == visit.place && s.visit.offset == visit.offset) {
+            Some((i, before)) => {
                 if let Some(clause) = unlicensed(facts, commits, before, visit) {
                     if facts.was_reset(visit.place, before.visit.at) {
                         facts.came_again(visit.place, before.visit.at, visit.at);
@@ -68,27 +94,36 @@ impl Deliveries {
                         again(facts, found, clause, before, visit);
                     }
                 }
-                (before.visit, before.outcome) = (visit.clone(), None);
+                self.seen.set(*i, Seen { visit: *visit, outcome: None, ..*before });
             }
             None => {
-                if let Some(before) = seen.last().filter(|_| stored_twice(facts, id)) {
-                    again(facts, found, "stored-twice", before, visit);
+                let new = self.seen.push(Seen { visit: *visit, outcome: None, consumed: false, next: None });
+                match seen.last() {
+                    Some((i, before)) => {
+                        if stored_twice(facts, id) {
+                            again(facts, found, "stored-twice", before, visit);
+                        }
+                        self.seen.set(*i, Seen { next: Some(new), ..*before });
+                    }
+                    None => _ = self.first.insert((visit.place.audience.into(), id), new),
                 }
-                seen.push(Seen { visit: visit.clone(), outcome: None, consumed: false });
             }
         }
-        first
+        seen.is_empty()
     }
 
     /// A handler ended.
     pub fn handled(&mut self, visit: &Visit, phase: Phase) {
         let Some(id) = visit.message else { return };
-        let seen = self.seen.entry((visit.place.audience, id)).or_default();
-        if let Some(s) = seen.iter_mut().find(|s| s.visit.place == visit.place && s.visit.offset == visit.offset) {
-            s.consumed |= phase == Phase::Ok;
-            if s.visit.at == visit.at {
-                s.outcome = Some(phase);
+        let mut seen = self.chain(visit.place.audience, id);
+        let here = seen.find(|(_, s)| s.visit.place == visit.place && s.visit.offset == visit.offset);
+        drop(seen);
+        if let Some((i, mut seen)) = here {
+            seen.consumed |= phase == Phase::Ok;
+            if seen.visit.at == visit.at {
+                seen.outcome = Some(phase);
             }
+            self.seen.set(i, seen);
         }
     }
 
@@ -96,7 +131,9 @@ impl Deliveries {
     /// A message may wait for long in the memory of a client: it is there since it was sent.
     fn position(&mut self, facts: &Facts, found: &mut Found, at: (QueueId, u64), id: MessageId, seen: (u64, f64)) {
         let from = facts.message(id).invoked.1;
-        let Some((other, t, line)) = self.positions.insert(at, (id, from, seen.0)) else { return };
+        let held = Held { message: id, at: (seen.0, from) };
+        let Some(before) = self.positions.insert((at.0.into(), at.1), held) else { return };
+        let (other, (line, t)) = (before.message, before.at);
         let (topic, queue) = facts.queue(at.0);
         // What was lost with a damaged end of a log leaves its position to the next one.
         if facts.faults.damaged(facts.name(topic), queue, at.1) {
@@ -116,8 +153,8 @@ impl Deliveries {
             "position {} of {} holds \"{}\", but it was already taken by \"{}\"",
             at.1,
             facts.queue_text(at.0),
-            facts.message(id).key,
-            facts.message(other).key
+            facts.key(id),
+            facts.key(other)
         );
         v.lines = vec![line, seen.0];
         found.push(v);
@@ -144,7 +181,7 @@ pub fn refused(facts: &Facts, found: &mut Found, id: MessageId) {
     let mut v = violation(Oracle::Phantom, "surely-not-stored", "producer");
     v.topic_kind = facts.topic_kind(message.topic);
     v.at_ms = message.ended.1;
-    v.text = format!("the sender of \"{}\" was told that it was not stored, but it had been delivered", message.key);
+    v.text = format!("the sender of \"{}\" was told that it was not stored, but it had been delivered", facts.key(id));
     v.lines = vec![message.invoked.0, delivered.0, message.ended.0];
     found.push(v);
 }
@@ -154,30 +191,31 @@ fn sent_elsewhere(facts: &Facts, found: &mut Found, visit: &Visit, id: MessageId
     let message = facts.message(id);
     let (topic, queue) = (facts.queue(visit.place.queue).0, facts.queue_text(visit.place.queue));
     let refused = message.outcome == Some(Phase::Fail);
-    let tag = message.tag.map(|t| facts.name(t));
+    let tag = message.tag.map(|tag| facts.label(tag));
     let who = (facts.group(visit.place.audience), topic, visit.client);
-    let told = facts.subscriptions.wants(who, tag, message.invoked.1, visit.session.since.1);
-    let passes = told.unwrap_or_else(|| facts.rules(visit.place.audience).accepts(facts.name(topic), tag));
+    let told = facts.subscriptions.wants(who, tag.as_deref(), message.invoked.1, visit.session.since.1);
+    let rules = facts.rules(visit.place.audience);
+    let passes = told.unwrap_or_else(|| rules.accepts(facts.name(topic), tag.as_deref()));
     let (oracle, clause, role, text) = if topic != message.topic {
         (
             Oracle::Phantom,
             "other-topic",
             "broker",
-            format!("\"{}\" was sent to topic {}", message.key, facts.name(message.topic)),
+            format!("\"{}\" was sent to topic {}", facts.key(id), facts.name(message.topic)),
         )
     } else if refused {
         (
             Oracle::Phantom,
             "surely-not-stored",
             "producer",
-            format!("the sender of \"{}\" was told that it was not stored", message.key),
+            format!("the sender of \"{}\" was told that it was not stored", facts.key(id)),
         )
     } else if !passes {
         (
             Oracle::Filter,
             "passed-wrong",
             "consumer",
-            format!("the subscription does not ask for the tag of \"{}\"", message.key),
+            format!("the subscription does not ask for the tag of \"{}\"", facts.key(id)),
         )
     } else {
         return;
@@ -216,7 +254,8 @@ fn unlicensed(facts: &Facts, commits: &Commits, before: &Seen, now: &Visit) -> O
 }
 
 fn again(facts: &Facts, found: &mut Found, clause: &str, before: &Seen, now: &Visit) {
-    let message = facts.message(now.message.expect("a duplicate is of a known message"));
+    let id = now.message.expect("a duplicate is of a known message");
+    let message = facts.message(id);
     let role = match clause {
         "same-owner" => "consumer",
         _ => "broker",
@@ -231,7 +270,7 @@ fn again(facts: &Facts, found: &mut Found, clause: &str, before: &Seen, now: &Vi
     };
     v.text = format!(
         "\"{}\" was delivered again to {}: first {} at {}, now {} at {}; {why}",
-        message.key,
+        facts.key(id),
         facts.name(now.place.audience),
         facts.queue_text(before.visit.place.queue),
         before.visit.offset,

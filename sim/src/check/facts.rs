@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::faults::{Fault, Faults};
+use super::kept::{Column, Map, Pages, Texts};
 use super::subscriptions::Subscriptions;
 use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
 use crate::tape::{Flush, Model, OrderKind};
@@ -36,8 +37,10 @@ const ROUTE_POLL_MS: f64 = 35_000.0;
 pub type Name = u32;
 /// A queue of a topic.
 pub type QueueId = u32;
-/// A message, in the order of first invocation.
-pub type MessageId = u32;
+/// A business id or tag.
+pub type Label = u64;
+/// A message, in the order of first invocation: the number of its key.
+pub type MessageId = u64;
 /// A line and its time.
 pub type At = (u64, f64);
 
@@ -51,16 +54,14 @@ pub struct Place {
 }
 
 /// A message that a producer tried to send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Message {
-    /// Its key.
-    pub key: Arc<str>,
     /// Its topic.
     pub topic: Name,
     /// Its business id.
-    pub shard: Option<Name>,
+    pub shard: Option<Label>,
     /// Its tag.
-    pub tag: Option<Name>,
+    pub tag: Option<Label>,
     /// First invocation.
     pub invoked: At,
     /// How the sending ended; none while it is open.
@@ -80,7 +81,7 @@ pub struct Message {
 }
 
 /// One handing of a message to a handler.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Visit {
     /// Where.
     pub place: Place,
@@ -161,8 +162,6 @@ pub struct Facts {
     pub faults: Faults,
     /// What members read.
     pub subscriptions: Subscriptions,
-    /// Messages.
-    pub messages: Vec<Message>,
     /// Acknowledged messages.
     pub acked: u64,
     /// Deliveries.
@@ -174,22 +173,26 @@ pub struct Facts {
     by_name: HashMap<Arc<str>, Name>,
     queues: Vec<(Name, Queue)>,
     by_queue: HashMap<(Name, Queue), QueueId>,
-    by_key: HashMap<Arc<str>, MessageId>,
-    sends: HashMap<(Name, u64), MessageId>,
-    visits: HashMap<(Name, u64), Visit>,
+    messages: Column<Message>,
+    keys: Texts,
+    labels: Texts,
+    sends: Map<MessageId>,
+    visits: Map<Visit>,
+    /// By client, audience and topic.
     owned: BTreeMap<(Name, Name, Name), BTreeMap<QueueId, Session>>,
+    /// The clients behind `owned`, by place.
+    owners: HashMap<Place, BTreeSet<Name>>,
     members: BTreeMap<Name, (Name, Name)>,
     clients: BTreeSet<Name>,
 }
 
 impl Facts {
-    /// No facts but the header.
-    pub fn new(header: Header) -> Facts {
+    /// No facts but the header; those of messages will be in `pages`.
+    pub fn new(header: Header, pages: &Pages) -> Facts {
         Facts {
             header,
             faults: Faults::default(),
             subscriptions: Subscriptions::default(),
-            messages: Vec::new(),
             acked: 0,
             delivered: 0,
             audiences: BTreeMap::new(),
@@ -198,10 +201,13 @@ impl Facts {
             by_name: HashMap::new(),
             queues: Vec::new(),
             by_queue: HashMap::new(),
-            by_key: HashMap::new(),
-            sends: HashMap::new(),
-            visits: HashMap::new(),
+            messages: Column::new(pages),
+            keys: Texts::new(pages),
+            labels: Texts::new(pages),
+            sends: Map::new(pages, 0),
+            visits: Map::new(pages, 0),
             owned: BTreeMap::new(),
+            owners: HashMap::new(),
             members: BTreeMap::new(),
             clients: BTreeSet::new(),
         }
@@ -225,8 +231,28 @@ impl Facts {
     }
 
     /// A message.
-    pub fn message(&self, message: MessageId) -> &Message {
-        &self.messages[message as usize]
+    pub fn message(&self, message: MessageId) -> Message {
+        self.messages.get(message)
+    }
+
+    /// How many messages there are.
+    pub fn messages(&self) -> u64 {
+        self.messages.len()
+    }
+
+    /// The first message that was asked for after a time.
+    pub fn first_after(&self, t: f64) -> MessageId {
+        self.messages.partition_point(|message| message.invoked.1 <= t)
+    }
+
+    /// The key of a message.
+    pub fn key(&self, message: MessageId) -> String {
+        self.keys.text(message)
+    }
+
+    /// The text of a business id or tag.
+    pub fn label(&self, label: Label) -> String {
+        self.labels.text(label)
     }
 
     /// The order that a topic promises.
@@ -312,15 +338,13 @@ impl Facts {
 
     /// The client's present ownership of a queue.
     pub fn session(&self, audience: Name, client: Name, queue: QueueId) -> Session {
-        let key = (audience, self.queue(queue).0, client);
+        let key = (client, audience, self.queue(queue).0);
         self.owned.get(&key).and_then(|queues| queues.get(&queue)).copied().unwrap_or_default()
     }
 
     /// Whether another client owns a queue as well at the moment.
     pub fn is_shared(&self, place: Place, client: Name) -> bool {
-        let topic = self.queue(place.queue).0;
-        let all = self.owned.range((place.audience, topic, 0)..=(place.audience, topic, Name::MAX));
-        all.into_iter().any(|((.., owner), queues)| *owner != client && queues.contains_key(&place.queue))
+        self.owners.get(&place).is_some_and(|owners| owners.iter().any(|owner| *owner != client))
     }
 
     /// Takes a line.
@@ -337,7 +361,7 @@ impl Facts {
                 self.sent(at, (client, *call), *phase, (queue.as_ref(), *offset), *attempts)
             }
             Op::Deliver { phase: Phase::Invoke, .. } => self.visit(at, client, &record.op),
-            Op::Deliver { phase, call, .. } => match self.visits.remove(&(client, *call)) {
+            Op::Deliver { phase, call, .. } => match self.visits.remove((client.into(), *call)) {
                 Some(visit) => Noted::Handled { visit, phase: *phase },
                 None => Noted::Nothing,
             },
@@ -372,36 +396,30 @@ impl Facts {
         if let Some(queue) = queue {
             self.queue_id(topic, queue);
         }
-        let (shard, tag) = (shard.as_ref().map(|s| self.intern(s)), tag.as_ref().map(|t| self.intern(t)));
-        let id = match self.by_key.get(key.as_str()) {
-            Some(id) => {
-                let message = &mut self.messages[*id as usize];
-                message.asks += 1;
-                message.outcome = message.outcome.filter(|o| *o == Phase::Ok);
-                *id
-            }
-            None => {
-                let id = MessageId::try_from(self.messages.len()).expect("a history has fewer than 2^32 messages");
-                let key: Arc<str> = key.as_str().into();
-                self.by_key.insert(key.clone(), id);
-                self.messages.push(Message {
-                    key,
-                    topic,
-                    shard,
-                    tag,
-                    invoked: at,
-                    outcome: None,
-                    ended: at,
-                    answered: at.1,
-                    attempts: None,
-                    stored: None,
-                    asks: 1,
-                    delivered: None,
-                });
-                id
-            }
-        };
-        self.sends.insert((client, *call), id);
+        let mut label = |text: &Option<String>| text.as_ref().map(|text| self.labels.number(text).0);
+        let (shard, tag) = (label(shard), label(tag));
+        let (id, new) = self.keys.number(key);
+        if new {
+            self.messages.push(Message {
+                topic,
+                shard,
+                tag,
+                invoked: at,
+                outcome: None,
+                ended: at,
+                answered: at.1,
+                attempts: None,
+                stored: None,
+                asks: 1,
+                delivered: None,
+            });
+        } else {
+            let mut message = self.message(id);
+            message.asks = message.asks.saturating_add(1);
+            message.outcome = message.outcome.filter(|o| *o == Phase::Ok);
+            self.messages.set(id, message);
+        }
+        self.sends.insert((client.into(), *call), id);
         Noted::Nothing
     }
 
@@ -413,27 +431,28 @@ impl Facts {
         position: (Option<&Queue>, Option<u64>),
         attempts: Option<u32>,
     ) -> Noted {
-        let Some(id) = self.sends.remove(&call) else { return Noted::Nothing };
-        let topic = self.message(id).topic;
+        let Some(id) = self.sends.remove((call.0.into(), call.1)) else { return Noted::Nothing };
+        let mut message = self.message(id);
         let stored = match position {
-            (Some(queue), Some(offset)) => Some((self.queue_id(topic, queue), offset)),
+            (Some(queue), Some(offset)) => Some((self.queue_id(message.topic, queue), offset)),
             _ => None,
         };
-        let answered = self.faults.delayed_since(self.name(call.0), position.0, at.1);
-        let message = &mut self.messages[id as usize];
+        let answered = self.faults.delayed_since(&self.names[call.0 as usize], position.0, at.1);
         if message.outcome == Some(Phase::Ok) || (message.asks > 1 && phase == Phase::Fail) {
             return Noted::Nothing;
         }
         (message.outcome, message.ended) = (Some(phase), at);
         (message.answered, message.attempts) = (answered, attempts);
-        match phase {
-            Phase::Ok => {}
-            Phase::Fail => return Noted::Refused(id),
-            _ => return Noted::Nothing,
+        if phase == Phase::Ok {
+            message.stored = stored;
+            self.acked += 1;
         }
-        message.stored = stored;
-        self.acked += 1;
-        Noted::Acked(id)
+        self.messages.set(id, message);
+        match phase {
+            Phase::Ok => Noted::Acked(id),
+            Phase::Fail => Noted::Refused(id),
+            _ => Noted::Nothing,
+        }
     }
 
     fn visit(&mut self, at: At, client: Name, op: &Op) -> Noted {
@@ -444,13 +463,17 @@ impl Facts {
         let place = Place { audience, queue: self.queue_id(topic, queue) };
         self.audiences.entry(topic).or_default().entry(audience).or_insert(at.1);
         let session = self.session(audience, client, place.queue);
-        let message = self.by_key.get(key.as_str()).copied();
+        let message = self.keys.find(key);
         let visit = Visit { place, offset: *offset, message, client, session, at };
-        if let Some(message) = message {
-            self.messages[message as usize].delivered.get_or_insert(at);
+        if let Some(id) = message {
+            let mut message = self.message(id);
+            if message.delivered.is_none() {
+                message.delivered = Some(at);
+                self.messages.set(id, message);
+            }
         }
         self.delivered += 1;
-        self.visits.insert((client, *call), visit.clone());
+        self.visits.insert((client.into(), *call), visit);
         Noted::Delivered(visit)
     }
 
@@ -458,12 +481,26 @@ impl Facts {
         let (audience, topic) = (self.audience(group, client), self.intern(topic));
         self.audiences.entry(topic).or_default().entry(audience).or_insert(at.1);
         let ids: BTreeSet<QueueId> = queues.iter().map(|q| self.queue_id(topic, q)).collect();
-        let owned = self.owned.entry((audience, topic, client)).or_default();
-        owned.retain(|queue, _| ids.contains(queue));
+        let before = self.owned.remove(&(client, audience, topic)).unwrap_or_default();
+        before.keys().filter(|queue| !ids.contains(queue)).for_each(|queue| self.disown(client, audience, *queue));
+        let mut owned = BTreeMap::new();
         for queue in ids {
-            owned.entry(queue).or_insert(Session { since: at });
+            self.owners.entry(Place { audience, queue }).or_default().insert(client);
+            owned.insert(queue, before.get(&queue).copied().unwrap_or(Session { since: at }));
+        }
+        if !owned.is_empty() {
+            self.owned.insert((client, audience, topic), owned);
         }
         Noted::Nothing
+    }
+
+    fn disown(&mut self, client: Name, audience: Name, queue: QueueId) {
+        let place = Place { audience, queue };
+        let Some(owners) = self.owners.get_mut(&place) else { return };
+        owners.remove(&client);
+        if owners.is_empty() {
+            self.owners.remove(&place);
+        }
     }
 
     fn reset(&mut self, place: Place, asked: bool) {
@@ -494,7 +531,12 @@ impl Facts {
         match self.by_name.get(target) {
             Some(client) if down => {
                 let client = *client;
-                self.owned.retain(|(_, _, owner), _| *owner != client);
+                let of_it = self.owned.range((client, 0, 0)..=(client, Name::MAX, Name::MAX));
+                let of_it: Vec<_> = of_it.map(|(key, _)| *key).collect();
+                for key in of_it {
+                    let queues = self.owned.remove(&key).unwrap_or_default();
+                    queues.into_keys().for_each(|queue| self.disown(client, key.1, queue));
+                }
                 self.subscriptions.gone(client, t);
                 Noted::Gone(client)
             }

@@ -83,6 +83,10 @@ pub type Known<'a> = (
 #[derive(Debug, Default)]
 pub struct Faults {
     all: Vec<Fault>,
+    /// Those that last, by what their lines say of the target.
+    open: BTreeMap<String, Vec<usize>>,
+    /// Those that let what is on its way come late, or did so a moment ago.
+    slow: Vec<usize>,
 }
 
 impl Faults {
@@ -106,6 +110,13 @@ impl Faults {
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
         let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot" | "topic-deleted");
+        let i = self.all.len();
+        if !moment {
+            self.open.entry(target.into()).or_default().push(i);
+        }
+        if SLOW.contains(&kind) {
+            self.slow.push(i);
+        }
         self.all.push(Fault {
             line,
             kind: kind.into(),
@@ -122,16 +133,34 @@ impl Faults {
     /// `start` ends everything of its target; `heal` ends the kind that it names, and without a name leaves a process down when something
     /// else of that target was to heal.
     fn heal(&mut self, heal: bool, of: Option<&str>, target: &str, t: f64) {
-        let named = |f: &Fault| of.is_none_or(|kind| f.kind == kind);
-        let open = |f: &&mut Fault| f.until.is_none() && (target.is_empty() || f.text == target) && named(f);
-        let only_up = heal && self.all.iter_mut().filter(open).any(|f| !f.is_down());
-        self.all.iter_mut().filter(open).filter(|f| !(only_up && f.is_down())).for_each(|f| f.until = Some(t));
+        let open = |text: &str| self.open.get(text).into_iter().flatten().copied();
+        let named = |i: &usize| of.is_none_or(|kind| self.all[*i].kind == kind);
+        let mut over: Vec<usize> = match target {
+            "" => self.open.values().flatten().copied().filter(named).collect(),
+            target => open(target).filter(named).collect(),
+        };
+        if heal && over.iter().any(|i| !self.all[*i].is_down()) {
+            over.retain(|i| !self.all[*i].is_down());
+        }
+        self.end(&over, t);
     }
 
     /// A client shows signs of life: its crash is over.
     pub fn alive(&mut self, client: &str, t: f64) {
-        let back = |f: &&mut Fault| f.until.is_none() && f.is_down() && f.text == client;
-        self.all.iter_mut().filter(back).for_each(|f| f.until = Some(t));
+        let Some(open) = self.open.get(client) else { return };
+        let over: Vec<usize> = open.iter().copied().filter(|i| self.all[*i].is_down()).collect();
+        self.end(&over, t);
+    }
+
+    fn end(&mut self, over: &[usize], t: f64) {
+        for i in over {
+            self.all[*i].until = Some(t);
+            let Some(open) = self.open.get_mut(&self.all[*i].text) else { continue };
+            open.retain(|other| other != i);
+            if open.is_empty() {
+                self.open.remove(&self.all[*i].text);
+            }
+        }
     }
 
     /// Faults that were on at some time in the range, aftermath included.
@@ -139,15 +168,13 @@ impl Faults {
         self.all.iter().filter(move |f| f.during(from, to, super::AFTERMATH_MS))
     }
 
-    /// Since when what was on its way to a client may have waited for it to read.
-    pub fn delayed_since(&self, client: &str, queue: Option<&Queue>, t: f64) -> f64 {
-        let late = |f: &&Fault| {
-            let slow = SLOW.contains(&f.kind.as_str());
-            let concerns =
-                f.touches(client) || (f.kind != "pause" && queue.is_some_and(|queue| f.touches_queue(queue)));
-            slow && concerns && f.during(t, t, super::IN_FLIGHT_MS)
-        };
-        self.all.iter().filter(late).map(|f| f.from).fold(t, f64::min)
+    /// Since when what was on its way to a client may have waited for it to read; the time never goes back from call to call.
+    pub fn delayed_since(&mut self, client: &str, queue: Option<&Queue>, t: f64) -> f64 {
+        let all = &self.all;
+        self.slow.retain(|i| all[*i].during(t, t, super::IN_FLIGHT_MS));
+        let concerns =
+            |f: &&Fault| f.touches(client) || (f.kind != "pause" && queue.is_some_and(|queue| f.touches_queue(queue)));
+        self.slow.iter().map(|i| &all[*i]).filter(concerns).map(|f| f.from).fold(t, f64::min)
     }
 
     /// Power cuts of a queue's broker in the range.

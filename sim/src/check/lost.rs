@@ -24,7 +24,7 @@ const SETTLING_MS: f64 = 20_000.0;
 /// Looks at every acknowledged message; nothing is lost for a group in `deserted`.
 pub fn judge(facts: &Facts, deliveries: &Deliveries, commits: &Commits, deserted: &BTreeSet<Name>, found: &mut Found) {
     let mut tails: BTreeMap<(String, u64), Tail> = BTreeMap::new();
-    for (id, message) in (0..).zip(&facts.messages) {
+    for (id, message) in (0..facts.messages()).map(|id| (id, facts.message(id))) {
         if message.outcome != Some(Phase::Ok) {
             continue;
         }
@@ -33,13 +33,15 @@ pub fn judge(facts: &Facts, deliveries: &Deliveries, commits: &Commits, deserted
                 continue;
             }
             let seen = deliveries.seen(*audience, id);
-            if seen.iter().any(|s| s.consumed) || !belongs(facts, commits, message, *audience, *since) {
+            if seen.iter().any(|s| s.consumed) || !belongs(facts, commits, &message, *audience, *since) {
                 continue;
             }
-            match missing(facts, message, seen) {
-                Missing::Tail(cut) => tails.entry((broker_of(facts, message), cut.line)).or_default().add(id, message),
+            match missing(facts, &message, &seen) {
+                Missing::Tail(cut) => {
+                    tails.entry((broker_of(facts, &message), cut.line)).or_default().add(id, &message)
+                }
                 Missing::Unreachable => {}
-                Missing::Unexcused(clause) => lost(facts, found, clause, message, *audience, seen),
+                Missing::Unexcused(clause) => lost(facts, found, clause, (id, &message), *audience, &seen),
             }
         }
     }
@@ -75,12 +77,13 @@ fn broker_of(facts: &Facts, message: &Message) -> String {
 /// Whether the audience should have got the message at all.
 fn belongs(facts: &Facts, commits: &Commits, message: &Message, audience: Name, since: f64) -> bool {
     let rules = facts.rules(audience);
-    let tag = message.tag.map(|t| facts.name(t));
+    let tag = message.tag.map(|tag| facts.label(tag));
     let passed = message
         .stored
         .map_or(f64::INFINITY, |(queue, offset)| commits.passed(Place { audience, queue }, offset, message.ended.1));
-    let skipped = facts.subscriptions.may_skip((facts.group(audience), message.topic), tag, message.invoked.1, passed);
-    if skipped.unwrap_or_else(|| !rules.accepts(facts.name(message.topic), tag)) {
+    let of = (facts.group(audience), message.topic);
+    let skipped = facts.subscriptions.may_skip(of, tag.as_deref(), message.invoked.1, passed);
+    if skipped.unwrap_or_else(|| !rules.accepts(facts.name(message.topic), tag.as_deref())) {
         return false;
     }
     if rules.from == StartFrom::Last && message.invoked.1 < since + SETTLING_MS {
@@ -145,7 +148,14 @@ fn acked_before(message: &Message, cut: &Fault) -> bool {
     message.answered <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
 }
 
-fn lost(facts: &Facts, found: &mut Found, clause: &str, message: &Message, audience: Name, seen: &[Seen]) {
+fn lost(
+    facts: &Facts,
+    found: &mut Found,
+    clause: &str,
+    (id, message): (MessageId, &Message),
+    audience: Name,
+    seen: &[Seen],
+) {
     let broadcast = facts.member(audience).is_some();
     let (oracle, role) = match (broadcast, clause) {
         (true, _) => (Oracle::Broadcast, "consumer"),
@@ -161,7 +171,7 @@ fn lost(facts: &Facts, found: &mut Found, clause: &str, message: &Message, audie
         "durable-lost" => "never came, although the disk held it when the power went",
         _ => "never came",
     };
-    v.text = format!("\"{}\" was acknowledged in {place}, but to {} it {how}", message.key, facts.name(audience));
+    v.text = format!("\"{}\" was acknowledged in {place}, but to {} it {how}", facts.key(id), facts.name(audience));
     v.lines = vec![message.invoked.0, message.ended.0];
     v.lines.extend(seen.iter().map(|s| s.visit.at.0));
     found.push(v);
@@ -172,19 +182,21 @@ fn lost(facts: &Facts, found: &mut Found, clause: &str, message: &Message, audie
 fn holes(facts: &Facts, deliveries: &Deliveries, found: &mut Found, broker: &str, line: u64, tail: &Tail) {
     let Some((from, first)) = tail.first else { return };
     let Some(cut) = facts.faults.during(f64::NEG_INFINITY, f64::INFINITY).find(|f| f.line == line) else { return };
-    for (id, message) in (0..).zip(&facts.messages) {
-        let inside = message.outcome == Some(Phase::Ok) && message.invoked.1 > from && message.ended.1 < cut.from;
-        if !inside || broker_of(facts, message) != broker {
+    let after = (facts.first_after(from)..facts.messages()).map(|id| (id, facts.message(id)));
+    for (id, message) in after.take_while(|(_, message)| message.invoked.1 < cut.from) {
+        let inside = message.outcome == Some(Phase::Ok) && message.ended.1 < cut.from;
+        if !inside || broker_of(facts, &message) != broker {
             continue;
         }
-        let Some(survivor) = survived(facts, deliveries, id, message, cut) else { continue };
+        let Some(survivor) = survived(facts, deliveries, id, &message, cut) else { continue };
         let lost = facts.message(first);
         let mut v = violation(Oracle::Lost, "hole-in-tail", "broker");
         v.topic_kind = facts.topic_kind(lost.topic);
         v.at_ms = cut.from;
         v.text = format!(
             "\"{}\" was lost with the power of {broker}, but \"{}\", which was stored after it, survived",
-            lost.key, message.key
+            facts.key(first),
+            facts.key(id)
         );
         v.lines = vec![lost.ended.0, message.invoked.0, message.ended.0, line, survivor];
         found.push(v);

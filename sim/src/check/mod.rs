@@ -1,6 +1,7 @@
 //! The checkers: they judge a history of what clients saw, and nothing else.
 //!
-//! Invariant: a checker sees the history line by line, in order, once; memory grows with messages and queues, not with lines.
+//! Invariant: a checker sees the history line by line, in order, once; memory grows with clients, queues and faults, not with messages:
+//! what is kept of these is in pages of a temporary file (see `kept`).
 //! A violation is reported only where no licence of the protocol excuses it.
 
 mod commits;
@@ -8,16 +9,20 @@ mod deliveries;
 mod facts;
 mod faults;
 mod found;
+#[cfg(test)]
+mod hostile;
+mod kept;
 mod lost;
 mod order;
 mod overlap;
 #[cfg(test)]
 mod properties;
+mod rows;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
 use seedmq_reports::Violation;
 
@@ -27,6 +32,7 @@ use deliveries::Deliveries;
 use facts::{Facts, Noted};
 use found::Found;
 pub use found::Judgement;
+use kept::Pages;
 use order::Order;
 use overlap::Overlap;
 
@@ -37,9 +43,13 @@ pub const AFTERMATH_MS: f64 = 30_000.0;
 /// A message from a client may still be under way for so long without any fault.
 pub const IN_FLIGHT_MS: f64 = 1_000.0;
 
+/// How much of what is known of messages stays in memory while a history is read, in MiB; the rest is in a temporary file.
+pub const MEMORY_MIB: usize = 64;
+
 /// Judges one history, record by record.
 #[derive(Debug)]
 pub struct Checker {
+    pages: Pages,
     facts: Facts,
     deliveries: Deliveries,
     order: Order,
@@ -51,23 +61,30 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// A checker for a history with this header.
-    pub fn new(header: &Header) -> Checker {
+    /// A checker for a history with this header, which keeps that many pages of what it knows in memory.
+    pub fn new(header: &Header, pages_in_memory: usize) -> Checker {
+        let pages = Pages::new(pages_in_memory);
         Checker {
-            facts: Facts::new(header.clone()),
-            deliveries: Deliveries::default(),
-            order: Order::default(),
+            facts: Facts::new(header.clone(), &pages),
+            deliveries: Deliveries::new(&pages),
+            order: Order::new(&pages),
             overlap: Overlap::default(),
-            commits: Commits::default(),
+            commits: Commits::new(&pages),
+            pages,
             found: Found::default(),
             drained: false,
             deserted: Vec::new(),
         }
     }
 
-    /// Takes the next record; `line` is its line number in the file.
-    pub fn feed(&mut self, line: u64, record: &Record) {
-        let Checker { facts, deliveries, order, overlap, commits, found, drained, deserted } = self;
+    /// Takes the next record; `line` is its line number in the file. Fails when the temporary file does.
+    pub fn feed(&mut self, line: u64, record: &Record) -> io::Result<()> {
+        self.take(line, record);
+        self.pages.sound()
+    }
+
+    fn take(&mut self, line: u64, record: &Record) {
+        let Checker { facts, deliveries, order, overlap, commits, found, drained, deserted, .. } = self;
         if let Op::End { drained: all, deserted: groups } = &record.op {
             (*drained, *deserted) = (*all, groups.clone());
             return;
@@ -110,23 +127,24 @@ impl Checker {
         }
     }
 
-    /// The judgement; proofs still lack their texts (see [`Judgement::quote`]).
-    pub fn finish(mut self) -> Judgement {
+    /// The judgement; proofs still lack their texts (see [`Judgement::quote`]). Fails when the temporary file does.
+    pub fn finish(mut self) -> io::Result<Judgement> {
         if self.drained {
             let deserted = self.deserted.iter().map(|group| self.facts.intern(group)).collect();
             lost::judge(&self.facts, &self.deliveries, &self.commits, &deserted, &mut self.found);
         }
-        self.found.finish(self.facts.acked, self.facts.delivered, self.drained)
+        self.pages.sound()?;
+        Ok(self.found.finish(self.facts.acked, self.facts.delivered, self.drained))
     }
 }
 
 /// Judges a history in memory.
 pub fn check(history: &History) -> Judgement {
-    let mut checker = Checker::new(&history.header);
+    let mut checker = Checker::new(&history.header, usize::MAX);
     for (record, line) in history.records.iter().zip(2..) {
-        checker.feed(line, record);
+        checker.feed(line, record).expect("pages that all stay in memory need no file");
     }
-    let mut judgement = checker.finish();
+    let mut judgement = checker.finish().expect("pages that all stay in memory need no file");
     judgement.quote(|line| match line {
         0 => None,
         1 => Some(history.header.to_line()),
@@ -135,14 +153,19 @@ pub fn check(history: &History) -> Judgement {
     judgement
 }
 
-/// Judges a history as it is read; proofs lack their texts.
+/// Judges a history as it is read, within [`MEMORY_MIB`]; proofs lack their texts.
 pub fn check_stream(from: impl BufRead) -> Result<Judgement, HistoryError> {
+    check_stream_within(from, MEMORY_MIB)
+}
+
+/// The same within so many MiB, and what clients, queues and faults take.
+pub fn check_stream_within(from: impl BufRead, memory_mib: usize) -> Result<Judgement, HistoryError> {
     let (header, mut reader) = Reader::new(from)?;
-    let mut checker = Checker::new(&header);
+    let mut checker = Checker::new(&header, memory_mib * Pages::A_MIB);
     while let Some((line, record, _)) = reader.next()? {
-        checker.feed(line, &record);
+        checker.feed(line, &record)?;
     }
-    Ok(checker.finish())
+    Ok(checker.finish()?)
 }
 
 /// Whether this is the end of an operation that went wrong or was never answered.

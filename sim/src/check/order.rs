@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use seedmq_reports::Oracle;
 
-use super::facts::{At, Facts, MessageId, Name, Place, QueueId, Visit};
+use super::facts::{At, Facts, Message, MessageId, Name, Place, QueueId, Visit};
 use super::faults::Fault;
 use super::found::Found;
+use super::kept::{Column, Map, Pages, pair};
 use super::violation;
 use crate::history::Phase;
 use crate::tape::OrderKind;
@@ -26,31 +27,46 @@ struct Front {
 }
 
 /// The delivered message of a business id that was sent last.
-#[derive(Clone, Copy, Debug)]
-struct Latest {
-    message: MessageId,
-    queue: QueueId,
-    sent: f64,
-    at: At,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latest {
+    /// Which.
+    pub message: MessageId,
+    /// Where from.
+    pub queue: QueueId,
+    /// When it was asked for.
+    pub sent: f64,
+    /// When it was handed out.
+    pub at: At,
 }
 
 /// An acknowledgement, with the highest position up to it.
-#[derive(Clone, Copy, Debug)]
-struct Acked {
-    t: f64,
-    highest: u64,
-    line: u64,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Acked {
+    /// When.
+    pub t: f64,
+    /// The highest position.
+    pub highest: u64,
+    /// The line that told it.
+    pub line: u64,
 }
 
 /// What order checking remembers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Order {
     fronts: BTreeMap<Place, Front>,
-    latest: BTreeMap<(Name, Name, Name), Latest>,
-    stored: BTreeMap<QueueId, Vec<Acked>>,
+    /// By audience and topic, and business id.
+    latest: Map<Latest>,
+    stored: BTreeMap<QueueId, Column<Acked>>,
+    pages: Pages,
 }
 
 impl Order {
+    /// Nothing so far; it will be in `pages`.
+    pub fn new(pages: &Pages) -> Order {
+        let (fronts, stored) = (BTreeMap::new(), BTreeMap::new());
+        Order { fronts, latest: Map::new(pages, 0), stored, pages: pages.clone() }
+    }
+
     /// The administrator moved the group: its queue begins anew.
     pub fn reset(&mut self, place: Place) {
         self.fronts.remove(&place);
@@ -60,15 +76,15 @@ impl Order {
     pub fn acked(&mut self, facts: &Facts, found: &mut Found, id: MessageId) {
         let message = facts.message(id);
         let Some((queue, offset)) = message.stored else { return };
-        let all = self.stored.entry(queue).or_default();
-        let before = all.partition_point(|a| a.t < message.invoked.1).checked_sub(1).map(|i| all[i]);
+        let all = self.stored.entry(queue).or_insert_with(|| Column::new(&self.pages));
+        let before = all.partition_point(|a| a.t < message.invoked.1).checked_sub(1).map(|i| all.get(i));
         let highest = all.last().map_or(0, |a| a.highest);
         let line = if offset >= highest { message.ended.0 } else { all.last().map_or(message.ended.0, |a| a.line) };
         let (topic, place) = facts.queue(queue);
         if let Some(before) = before.filter(|b| b.highest > offset) {
             let was_deleted = facts.faults.deleted(facts.name(topic), 0.0, message.ended.1);
             if was_deleted || facts.faults.cuts(place, 0.0, message.ended.1).next().is_some() {
-                all.clear();
+                *all = Column::new(&self.pages);
                 all.push(Acked { t: message.ended.1, highest: offset, line: message.ended.0 });
                 return;
             }
@@ -77,7 +93,7 @@ impl Order {
             v.at_ms = message.ended.1;
             v.text = format!(
                 "\"{}\" got position {offset} of {}, although position {} was acknowledged before it was sent",
-                message.key,
+                facts.key(id),
                 facts.queue_text(queue),
                 before.highest
             );
@@ -149,37 +165,45 @@ impl Order {
         let Some(id) = visit.message else { return };
         let message = facts.message(id);
         let (Some(shard), OrderKind::Key) = (message.shard, facts.order(message.topic)) else { return };
-        let key = (visit.place.audience, message.topic, shard);
+        let key = (pair(visit.place.audience, message.topic), shard);
         let now = Latest { message: id, queue: visit.place.queue, sent: message.invoked.1, at: visit.at };
-        let Some(latest) = self.latest.get_mut(&key) else {
+        let Some(latest) = self.latest.get(key) else {
             self.latest.insert(key, now);
             return;
         };
-        let moved = latest.queue != visit.place.queue && facts.routes_may_change(message.invoked.1, latest.sent);
-        let (topic, queue) = facts.queue(visit.place.queue);
-        let taken = facts
-            .faults
-            .cuts(queue, 0.0, visit.at.1)
-            .any(|cut| parted(facts, cut, id, latest.message) && !cut.kept(facts.name(topic), queue, visit.offset));
-        if message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent && !moved && !taken {
+        let overtaken = message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent;
+        if overtaken && !moved(facts, visit, &message, &latest) && !taken(facts, visit, id, &latest) {
             let later = facts.message(latest.message);
             let mut v = violation(Oracle::KeyOrder, "overtaken", "consumer");
             v.topic_kind = facts.topic_kind(message.topic);
             v.at_ms = visit.at.1;
             v.text = format!(
                 "\"{}\" of {} was acknowledged before \"{}\" was sent, but delivered to {} after it",
-                message.key,
-                facts.name(shard),
-                later.key,
+                facts.key(id),
+                facts.label(shard),
+                facts.key(latest.message),
                 facts.name(visit.place.audience)
             );
             v.lines = vec![message.invoked.0, message.ended.0, later.invoked.0, latest.at.0, visit.at.0];
             found.push(v);
         }
         if now.sent > latest.sent {
-            *latest = now;
+            self.latest.insert(key, now);
         }
     }
+}
+
+/// Whether the business id may have changed its queue between the two.
+fn moved(facts: &Facts, visit: &Visit, message: &Message, latest: &Latest) -> bool {
+    latest.queue != visit.place.queue && facts.routes_may_change(message.invoked.1, latest.sent)
+}
+
+/// Whether a power cut may have taken the message from the disk before the later one was stored.
+fn taken(facts: &Facts, visit: &Visit, id: MessageId, latest: &Latest) -> bool {
+    let (topic, queue) = facts.queue(visit.place.queue);
+    let gone =
+        |cut: &Fault| parted(facts, cut, id, latest.message) && !cut.kept(facts.name(topic), queue, visit.offset);
+    facts.faults.cuts(queue, 0.0, visit.at.1).any(gone)
 }
 
 /// Whether the one may have been stored before a power cut and the other after it. What the cut took from the disk may still

@@ -26,19 +26,23 @@ impl Overlap {
         for other in running.iter().filter(|other| !excused(facts, other, visit)) {
             overlapped(facts, found, other, visit);
         }
-        running.push(visit.clone());
+        running.push(*visit);
     }
 
     /// A handler ended.
     pub fn ended(&mut self, visit: &Visit) {
         if let Some(running) = self.running.get_mut(&visit.place) {
             running.retain(|other| other.at != visit.at);
+            if running.is_empty() {
+                self.running.remove(&visit.place);
+            }
         }
     }
 
     /// A client died: nothing of it runs any more.
     pub fn gone(&mut self, client: Name) {
         self.running.values_mut().for_each(|running| running.retain(|other| other.client != client));
+        self.running.retain(|_, running| !running.is_empty());
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use seedmq_reports::Oracle;
 
 use super::tests::header;
-use super::{check, check_stream};
+use super::{Checker, check, check_stream};
 use crate::history::{History, Op, Phase, Queue, Record};
 
 /// A correct cluster: producers that send one after the other into `queues` queues, and members of one orderly group that
@@ -123,8 +123,18 @@ fn deliveries(history: &History) -> Vec<usize> {
     history.records.iter().enumerate().filter(|(_, r)| begins(r)).map(|(i, _)| i).collect()
 }
 
+/// What is wrong with a history; judged a second time with one page in memory, whatever is needed again comes from the file.
 fn oracles(history: &History) -> Vec<Oracle> {
-    check(history).violations.iter().map(|v| v.oracle).collect()
+    let (at_once, mut paged) = (check(history), Checker::new(&history.header, 1));
+    for (record, line) in history.records.iter().zip(2..) {
+        paged.feed(line, record).expect("there is room for a temporary file");
+    }
+    let mut paged = paged.finish().expect("there is room for a temporary file");
+    assert_eq!((&at_once.counts, at_once.acked, at_once.delivered), (&paged.counts, paged.acked, paged.delivered));
+    let lines = history.to_lines();
+    paged.quote(|n| lines.get(n as usize - 1).cloned());
+    assert_eq!(at_once.violations, paged.violations);
+    at_once.violations.iter().map(|v| v.oracle).collect()
 }
 
 /// Exchanges what two deliveries handed out, positions included.

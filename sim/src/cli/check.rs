@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use seedmq_sim::check::{Judgement, check_stream};
+use seedmq_sim::check::{Judgement, check_stream_within};
 
 use super::{CheckArgs, Exit, refuse, say};
 
@@ -19,7 +19,7 @@ pub fn check(args: &CheckArgs) -> Exit {
         Ok(file) => file,
         Err(error) => return refuse(format!("{shown}: {error}")),
     };
-    let mut judgement = match check_stream(file) {
+    let mut judgement = match check_stream_within(file, args.memory as usize) {
         Ok(judgement) => judgement,
         Err(error) => return refuse(format!("{shown}: {error}")),
     };

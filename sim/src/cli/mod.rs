@@ -221,6 +221,10 @@ struct CheckArgs {
     /// Write the judgement here.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// How much of what is known of messages stays in memory, in MiB; the rest goes to a temporary file (TMPDIR), some 260 bytes a message
+    /// and 160 for each group that gets it.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    memory: u32,
 }
 
 /// Parses the command line and does what it says.
