@@ -206,11 +206,11 @@ mod tests {
             quote_into(plain, &mut out);
             out
         };
-        ["{", "\"code\"", ":", "310", ",", "\"extFields\"", ":", "{"].map(&mut put);
+        ["{", "\"code\"", ":", "310", ",", "\"extFields\"", ":", "{"].into_iter().for_each(&mut put);
         for (n, (name, value)) in fields.iter().enumerate() {
-            [if n > 0 { "," } else { "" }, &quoted(name), ":", &quoted(value)].map(&mut put);
+            [if n > 0 { "," } else { "" }, &quoted(name), ":", &quoted(value)].into_iter().for_each(&mut put);
         }
-        ["}", ",", "\"opaque\"", ":", &opaque.to_string(), "}"].map(&mut put);
+        ["}", ",", "\"opaque\"", ":", &opaque.to_string(), "}"].into_iter().for_each(&mut put);
         text
     }
 
