@@ -358,6 +358,10 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "finished-stays-out",
     "closed-pulls-stay-held",
     "full-queue-pulled-on",
+    "tag-not-indexed",
+    "large-registration-plain",
+    "newer-subscription-ignored",
+    "no-second-look-at-tags",
 ];
 
 /// Finds a plant.
