@@ -320,11 +320,13 @@ impl<'a> Lexer<'a> {
     }
 
     fn hex(&mut self, digits: usize) -> Result<u32, JsonError> {
-        let tail = self.text.as_bytes().get(self.at..self.at + digits);
-        let value =
-            tail.and_then(|tail| tail.iter().try_fold(0, |value, b| Some(value << 4 | (*b as char).to_digit(16)?)));
+        let tail = self.text.as_bytes().get(self.at..self.at + digits).ok_or_else(|| self.error("hex digits"))?;
+        let mut value = 0;
+        for &b in tail {
+            value = value * 16 + (b as char).to_digit(16).ok_or_else(|| self.error("hex digits"))?;
+        }
         self.at += digits;
-        value.ok_or_else(|| self.error("hex digits"))
+        Ok(value)
     }
 
     /// Steps over a comment if one begins here.
