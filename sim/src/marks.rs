@@ -17,13 +17,19 @@ pub fn named_in_source(mark: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plants::PLANTS;
+    use crate::plants::{PLANTS, SHOW_WITHOUT_FAULTS};
 
     #[test]
     fn every_plant_of_the_core_is_in_the_catalogue() {
         let known: BTreeSet<String> = PLANTS.iter().map(|p| p.name.to_string()).collect();
         let missing: Vec<String> = named_in_source("planted").difference(&known).cloned().collect();
         assert_eq!(missing, [] as [&str; 0], "planted! in core/src, but not in sim/src/plants.rs");
+    }
+
+    #[test]
+    fn what_shows_without_faults_is_a_plant() {
+        let known = |name: &&str| PLANTS.iter().any(|plant| plant.name == *name);
+        assert!(SHOW_WITHOUT_FAULTS.iter().all(|name| known(&name)), "a name in SHOW_WITHOUT_FAULTS is not in PLANTS");
     }
 
     #[test]
