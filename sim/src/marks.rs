@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn what_shows_without_faults_is_a_plant() {
         let known = |name: &&str| PLANTS.iter().any(|plant| plant.name == *name);
-        assert!(SHOW_WITHOUT_FAULTS.iter().all(|name| known(&name)), "a name in SHOW_WITHOUT_FAULTS is not in PLANTS");
+        assert!(SHOW_WITHOUT_FAULTS.iter().all(known), "a name in SHOW_WITHOUT_FAULTS is not in PLANTS");
     }
 
     #[test]
