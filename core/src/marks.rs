@@ -6,11 +6,28 @@
 /// What the simulator answers to a mark.
 pub trait Context: Send + Sync {
     /// Whether the named plant is switched on. A `true` answer means: this code path now misbehaves.
-    fn planted(&self, name: &'static str) -> bool;
+    fn planted(&self, place: &Place) -> bool;
     /// A rare state was reached.
-    fn sometimes(&self, name: &'static str);
+    fn sometimes(&self, place: &Place);
     /// Whether a legal deviation (delay, small batch, early flush) is to be taken here, now.
     fn buggify(&self, site: &'static str) -> bool;
+}
+
+/// A place in the code that bears a mark. Marks are passed in every step: the context numbers their names once, and does not look
+/// them up again.
+#[derive(Debug)]
+pub struct Place {
+    /// The name of the mark. Several places may share it.
+    pub name: &'static str,
+    /// The number that the context gave to the name; 0 before it did.
+    pub number: std::sync::atomic::AtomicU32,
+}
+
+impl Place {
+    /// A place whose name has no number yet.
+    pub const fn new(name: &'static str) -> Place {
+        Place { name, number: std::sync::atomic::AtomicU32::new(0) }
+    }
 }
 
 #[cfg(madsim)]
@@ -33,7 +50,10 @@ pub fn context() -> Option<&'static dyn Context> {
 macro_rules! planted {
     ($name:literal) => {{
         #[cfg(madsim)]
-        let on = $crate::marks::context().is_some_and(|c| c.planted($name));
+        let on = {
+            static PLACE: $crate::marks::Place = $crate::marks::Place::new($name);
+            $crate::marks::context().is_some_and(|c| c.planted(&PLACE))
+        };
         #[cfg(not(madsim))]
         let on = false;
         on
@@ -46,7 +66,8 @@ macro_rules! sometimes {
     ($name:literal) => {{
         #[cfg(madsim)]
         if let Some(c) = $crate::marks::context() {
-            c.sometimes($name);
+            static PLACE: $crate::marks::Place = $crate::marks::Place::new($name);
+            c.sometimes(&PLACE);
         }
     }};
 }

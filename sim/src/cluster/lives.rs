@@ -114,7 +114,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     let node = scene.seen(|seen| seen.nodes.get(&host).copied());
     let Some(node) = node.filter(|_| was_up) else { return };
     let cut = scene.disks.get(&host).filter(|_| how == Death::PowerLost && kind == "power-loss");
-    if cut.is_some_and(|disk| !scene.seen(|seen| seen.atlas.may_cut(host, &disk.image()))) {
+    if cut.is_some_and(|disk| !disk.look(|image| scene.seen(|seen| seen.atlas.may_cut(host, image)))) {
         return;
     }
     scene.world.die(host, how);
@@ -124,7 +124,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
         lied = disk.write_back();
         if matches!(scene.cast.role(host), Role::Broker(_)) {
             let licence = scene.seen(|seen| seen.atlas.licence(host));
-            durable = Some(crate::whitebox::durable_offsets(&disk.image().platter(), &licence.ranges));
+            durable = Some(disk.look(|image| crate::whitebox::durable_offsets(&image.platter(), &licence.ranges)));
         }
         disk.cut();
     }

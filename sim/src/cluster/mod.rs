@@ -99,7 +99,7 @@ fn finish(scene: &Rc<Scene>) {
     let now = scene.now();
     for (host, disk) in &scene.disks {
         let mut hasher = blake3::Hasher::new();
-        disk.image().digest(&mut hasher);
+        disk.look(|image| image.digest(&mut hasher));
         scene.log.record(now, *host, Kind::Final, &(hasher.finalize().as_bytes(), disk.counts()));
     }
     scene.log.record(now, HostId(0), Kind::Final, &scene.world.net_counts());

@@ -175,12 +175,12 @@ async fn stop_all(scene: &Rc<Scene>) {
         return;
     }
     for host in running.iter().chain(&down) {
-        let (image, slots) = (scene.disks[host].image(), boot::index_slots(scene, *host));
+        let (disk, name, slots) = (&scene.disks[host], scene.cast.name(*host), boot::index_slots(scene, *host));
         // A broker without room says that its end is not a clean one.
-        let is_clean = running.contains(host) && image.content("abort").is_none();
+        let is_clean = running.contains(host) && disk.look(|image| image.content("abort").is_none());
         let completeness = if is_clean { Completeness::Whole } else { Completeness::Partial };
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let found = judge_store(scene.cast.name(*host), &image, completeness, slots, &licence);
+        let found = disk.look(|image| judge_store(name, image, completeness, slots, &licence));
         found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn twice(scene: &Rc<Scene>) {
         .iter()
         .map(|host| {
             let licence = scene.seen(|seen| seen.atlas.licence(*host));
-            (*host, summary(&scene.disks[host].image(), &licence))
+            (*host, scene.disks[host].look(|image| summary(image, &licence)))
         })
         .collect();
     let Some(first) = recover(scene, &hosts).await else { return };
@@ -145,8 +145,8 @@ async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
             continue;
         }
         let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let (image, slots) = (scene.disks[host].image(), boot::index_slots(scene, *host));
-        let found = judge_store(scene.cast.name(*host), &image, Completeness::Whole, slots, &licence);
+        let (name, slots) = (scene.cast.name(*host), boot::index_slots(scene, *host));
+        let found = scene.disks[host].look(|image| judge_store(name, image, Completeness::Whole, slots, &licence));
         found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
     }
     Some(all)
@@ -168,16 +168,17 @@ async fn rest(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
 
 /// What a broker holds.
 fn holdings(scene: &Scene, host: HostId) -> Option<Holdings> {
-    let image = scene.disks[&host].image();
     let look = scene.seen(|seen| seen.looks.broker(host).map(|(_, look)| look.clone()))?;
-    let bytes = image.paths().filter(|path| path.starts_with("commitlog/") || path.starts_with("consumequeue/"));
-    let sum = |path: &str| Some((path.to_owned(), image.fingerprint(path)?));
+    let files = scene.disks[&host].look(|image| {
+        let files = image.paths().filter(|path| path.starts_with("commitlog/") || path.starts_with("consumequeue/"));
+        files.filter_map(|path| Some((path.to_owned(), image.fingerprint(path)?))).collect()
+    });
     Some(Holdings {
         log_end: look.log.0,
         queues: look.queues.into_iter().filter(|(_, (begin, end))| end > begin).collect(),
         committed: look.committed,
         topics: look.topics,
-        files: bytes.filter_map(sum).collect(),
+        files,
     })
 }
 

@@ -66,8 +66,8 @@ impl RoleTap {
         self.scene.log.record(self.scene.now(), self.host, kind, what);
     }
     /// The oracle `bounds`: once a second, nobody holds more of anything than it may.
-    fn weigh(&mut self, node: &impl Node) {
-        let second = self.scene.now() / 1_000_000_000;
+    fn weigh(&mut self, now: u64, node: &impl Node) {
+        let second = now / 1_000_000_000;
         if std::mem::replace(&mut self.counted, second) == second {
             return;
         }
@@ -173,20 +173,23 @@ where
     }
     fn settled(&mut self, node: &N) {
         super::panics::checking(|| node.invariants());
-        if self.alive() {
-            self.weigh(node);
+        let (alive, now) = (self.alive(), self.scene.now());
+        if alive {
+            self.weigh(now, node);
         }
         super::panics::stepping(None);
-        if self.alive() && self.scene.seen(|seen| seen.looks.moved(self.host)) {
-            let (now, inside) = (self.scene.now(), node.look());
+        if !alive {
+            return;
+        }
+        if self.scene.seen(|seen| seen.looks.moved(self.host)) {
+            let inside = node.look();
             self.scene.seen(|seen| seen.looks.put(self.host, now, inside));
         }
-        let now = self.scene.now();
-        if let Some(readers) = self.readers.as_ref().filter(|_| self.alive()) {
+        if let Some(readers) = &self.readers {
             let (lane, marks) = (self.scene.cast.lane(self.host), node.marks(readers));
             self.scene.seen(|seen| seen.picture.marks(now, lane, marks));
         }
-        if self.alive() && self.scene.seen(|seen| seen.inside.wanted(self.host, now)) {
+        if self.scene.seen(|seen| seen.inside.wanted(self.host, now)) {
             let lines = node.lines(now);
             self.scene.seen(|seen| seen.inside.put(now, self.scene.log.events(), lines));
         }

@@ -152,9 +152,20 @@ impl File {
         }
         self.assemble(at, (end - at) as usize, |page| Some(&page.now))
     }
-    /// The durable content, as a power cut that loses everything else would leave it.
+    /// The content up to its last page; behind it are zeros.
+    pub fn written(&self) -> Bytes {
+        self.read(0, self.end_of_pages() as usize)
+    }
+    /// The durable content, as a power cut that loses everything else would leave it, up to the last page.
     pub fn durable(&self) -> Bytes {
-        self.assemble(0, self.durable_len as usize, Page::durable)
+        self.assemble(0, self.durable_len.min(self.end_of_pages()) as usize, Page::durable)
+    }
+    /// Its length then.
+    pub fn durable_len(&self) -> u64 {
+        self.durable_len
+    }
+    fn end_of_pages(&self) -> u64 {
+        self.pages.last_key_value().map_or(0, |(number, _)| (number + 1) * PAGE as u64)
     }
     /// Feeds length and content to a hash.
     pub fn digest(&self, into: &mut blake3::Hasher) {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::file::File;
 use super::page::{PAGE, SECTOR};
 use crate::dice::Dice;
-use crate::whitebox::Files;
+use crate::whitebox::{Content, Files};
 
 /// A file on this disk, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -267,8 +267,9 @@ impl Files for Platter<'_> {
     fn paths(&self) -> Vec<String> {
         self.0.durable_names.keys().cloned().collect()
     }
-    fn content(&self, path: &str) -> Option<bytes::Bytes> {
-        Some(self.0.file(*self.0.durable_names.get(path)?).durable())
+    fn content(&self, path: &str) -> Option<Content> {
+        let file = self.0.file(*self.0.durable_names.get(path)?);
+        Some(Content { len: file.durable_len(), written: file.durable() })
     }
 }
 
@@ -276,8 +277,9 @@ impl Files for Image {
     fn paths(&self) -> Vec<String> {
         self.names.keys().cloned().collect()
     }
-    fn content(&self, path: &str) -> Option<bytes::Bytes> {
-        Image::content(self, path)
+    fn content(&self, path: &str) -> Option<Content> {
+        let file = self.file(self.find(path)?);
+        Some(Content { len: file.len, written: file.written() })
     }
 }
 
@@ -382,7 +384,7 @@ mod tests {
             }
             image.file_mut(inode).write(3 * 4096, &[9; 4096], 0);
             let lied = image.write_back(&mut dice(n));
-            let claimed = image.platter().content("log").unwrap();
+            let claimed = image.platter().content("log").unwrap().whole();
             let pages = claimed.chunks(4096).take_while(|page| page.iter().all(|b| *b == 9)).count();
             assert_eq!(lied, pages < 3, "it lied if anything is not on the platter that a sync had named");
             assert!(claimed[pages * 4096..].iter().all(|b| *b == 0), "it was written back in order");

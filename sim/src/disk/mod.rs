@@ -326,6 +326,10 @@ impl HostDisk {
     pub fn image(&self) -> Image {
         self.lock().image.clone()
     }
+    /// Looks at everything on the disk as it is now, without a copy.
+    pub fn look<T>(&self, look: impl FnOnce(&Image) -> T) -> T {
+        look(&self.lock().image)
+    }
     /// What it did so far.
     pub fn counts(&self) -> DiskCounts {
         self.lock().counts

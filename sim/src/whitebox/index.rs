@@ -74,7 +74,7 @@ impl IndexFile {
 pub fn read_index(store: &impl Files, slots: u32) -> Vec<IndexFile> {
     let mut paths: Vec<String> = store.paths().into_iter().filter(|path| path.starts_with("index/")).collect();
     paths.sort();
-    let read = |path: String| read_file(&path, &store.content(&path)?, slots as usize);
+    let read = |path: String| read_file(&path, &store.content(&path)?.whole(), slots as usize);
     paths.into_iter().filter_map(read).collect()
 }
 

@@ -20,15 +20,36 @@ pub trait Files {
     /// Every path.
     fn paths(&self) -> Vec<String>;
     /// The content of a file; nothing when it is not there.
-    fn content(&self, path: &str) -> Option<Bytes>;
+    fn content(&self, path: &str) -> Option<Content>;
+}
+
+/// The content of a file. Files of a store are made at their full length, and most of them is zeros for long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Bytes of the file.
+    pub len: u64,
+    /// The first of them; the others are zeros.
+    pub written: Bytes,
+}
+
+impl Content {
+    /// All of it.
+    pub fn whole(self) -> Bytes {
+        if self.written.len() as u64 == self.len {
+            return self.written;
+        }
+        let mut whole = self.written.to_vec();
+        whole.resize(usize::try_from(self.len).expect("a file fits into memory"), 0);
+        whole.into()
+    }
 }
 
 impl Files for BTreeMap<String, Bytes> {
     fn paths(&self) -> Vec<String> {
         self.keys().cloned().collect()
     }
-    fn content(&self, path: &str) -> Option<Bytes> {
-        self.get(path).cloned()
+    fn content(&self, path: &str) -> Option<Content> {
+        self.get(path).map(|bytes| Content { len: bytes.len() as u64, written: bytes.clone() })
     }
 }
 
@@ -247,31 +268,31 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     }))
 }
 
-fn scan(files: Vec<(u64, Bytes)>, damaged: &[Range<u64>]) -> Log {
+fn scan(files: Vec<(u64, Content)>, damaged: &[Range<u64>]) -> Log {
     let mut log = Log { begin: files.first().map_or(0, |(begin, _)| *begin), ..Log::default() };
     log.end = log.begin;
-    for (begin, bytes) in files {
+    for (begin, Content { len, written }) in files {
         if begin != log.end {
             return log;
         }
         let mut at = 0;
         loop {
-            match parse(&bytes[at..], begin + at as u64) {
+            match parse(written.get(at..).unwrap_or_default(), begin + at as u64) {
                 Found::Message(record) => {
                     at += record.size as usize;
                     log.records.push(record);
                     log.end = begin + at as u64;
                 }
                 Found::Blank => {
-                    log.end = begin + bytes.len() as u64;
+                    log.end = begin + len;
                     break;
                 }
-                Found::Nothing if at == bytes.len() => break,
+                Found::Nothing if at as u64 == len => break,
                 Found::Nothing => return log,
                 Found::Broken(why) => {
                     let here = begin + at as u64;
                     if let Some(range) = damaged.iter().find(|range| range.contains(&here)) {
-                        at = usize::try_from(range.end - begin).expect("a file fits into memory").min(bytes.len());
+                        at = usize::try_from((range.end - begin).min(len)).expect("a file fits into memory");
                         log.end = begin + at as u64;
                         continue;
                     }
@@ -296,7 +317,7 @@ pub fn read_log(store: &impl Files, damaged: &[Range<u64>]) -> Log {
 /// Of which run of the machine the broker's own snapshot is, and up to where it calls the log durable. One whose checksum does not
 /// hold says nothing. `magic 4 | crc 4 | length 8 | kind 4 | number 8 | boot 4 + text | log begin 8 | through 8 | durable 8 | …`
 pub fn snapshot(store: &impl Files) -> Option<(String, u64)> {
-    let bytes = store.content("seedmq.snapshot")?;
+    let bytes = store.content("seedmq.snapshot")?.whole();
     let mut cursor = Cursor { bytes: &bytes, at: 4 };
     let (crc, len) = (cursor.u32()?, usize::try_from(cursor.u64()?).ok()?);
     if bytes.get(..4)? != b"SMQ1" || crc32fast::hash(bytes.get(8..len)?) != crc {
@@ -316,9 +337,9 @@ pub fn read_queues(store: &impl Files) -> BTreeMap<(String, u32), BTreeMap<u64, 
         let mut parts = rest.split('/');
         let (Some(topic), Some(queue), Some(name)) = (parts.next(), parts.next(), parts.next()) else { continue };
         let (Ok(queue), Ok(begin)) = (queue.parse::<u32>(), name.parse::<u64>()) else { continue };
-        let Some(bytes) = store.content(&path) else { continue };
+        let Some(content) = store.content(&path) else { continue };
         let entries = queues.entry((topic.to_owned(), queue)).or_default();
-        for (nth, unit) in (begin / 20..).zip(bytes.chunks_exact(20)) {
+        for (nth, unit) in (begin / 20..).zip(content.written.chunks_exact(20)) {
             let mut cursor = Cursor { bytes: unit, at: 0 };
             let (Some(physical), Some(size), Some(tags)) = (cursor.u64(), cursor.u32(), cursor.u64()) else { break };
             if size != 0 && size != FILLER_SIZE {

@@ -7,12 +7,15 @@ mod agenda;
 mod host;
 mod process;
 
+use std::cell::{RefCell, RefMut};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use send_wrapper::SendWrapper;
 
 pub use crate::dice::{Dice, entity};
 pub(crate) use agenda::{Agenda, Due};
@@ -76,7 +79,8 @@ impl State {
 /// The world; see the module. Registered with madsim as a simulator, so that a node that madsim kills falls silent.
 #[derive(Debug)]
 pub struct World {
-    state: Mutex<State>,
+    /// One thread runs a world; madsim only asks that it might be another.
+    state: SendWrapper<RefCell<State>>,
 }
 
 impl madsim::plugin::Simulator for World {
@@ -94,7 +98,7 @@ impl madsim::plugin::Simulator for World {
 impl World {
     fn empty(seed: u64) -> World {
         let state = State { seed, agenda: Agenda::default(), hosts: Vec::new(), net: Net::default(), extra_draws: 0 };
-        World { state: Mutex::new(state) }
+        World { state: SendWrapper::new(RefCell::new(state)) }
     }
 
     /// The world of the running madsim runtime, with `seed` as the root of all its draws.
@@ -104,8 +108,8 @@ impl World {
         world
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no task panics while it holds the world")
+    pub(crate) fn lock(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
     }
 
     /// Adds a host that is switched off. Its address is 10.0.x.y, by its number.
