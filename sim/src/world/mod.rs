@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use send_wrapper::SendWrapper;
+use fragile::Fragile;
 
 pub use crate::dice::{Dice, entity};
 pub(crate) use agenda::{Agenda, Due};
@@ -80,7 +80,7 @@ impl State {
 #[derive(Debug)]
 pub struct World {
     /// One thread runs a world; madsim only asks that it might be another.
-    state: SendWrapper<RefCell<State>>,
+    state: Fragile<RefCell<State>>,
 }
 
 impl madsim::plugin::Simulator for World {
@@ -98,7 +98,7 @@ impl madsim::plugin::Simulator for World {
 impl World {
     fn empty(seed: u64) -> World {
         let state = State { seed, agenda: Agenda::default(), hosts: Vec::new(), net: Net::default(), extra_draws: 0 };
-        World { state: SendWrapper::new(RefCell::new(state)) }
+        World { state: Fragile::new(RefCell::new(state)) }
     }
 
     /// The world of the running madsim runtime, with `seed` as the root of all its draws.
@@ -109,7 +109,7 @@ impl World {
     }
 
     pub(crate) fn lock(&self) -> RefMut<'_, State> {
-        self.state.borrow_mut()
+        self.state.get().borrow_mut()
     }
 
     /// Adds a host that is switched off. Its address is 10.0.x.y, by its number.
