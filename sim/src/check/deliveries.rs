@@ -136,7 +136,7 @@ impl Deliveries {
         let (other, (line, t)) = (before.message, before.at);
         let (topic, queue) = facts.queue(at.0);
         // What was lost with a damaged end of a log leaves its position to the next one.
-        if facts.faults.damaged(facts.name(topic), queue, at.1) {
+        if facts.faults.damaged(facts.name(topic), queue, at.1, 0.0) {
             return;
         }
         let first = t.min(from);

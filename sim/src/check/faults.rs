@@ -109,7 +109,7 @@ impl Faults {
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
-        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot" | "topic-deleted");
+        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot" | "misdirected-write" | "topic-deleted");
         let i = self.all.len();
         if !moment {
             self.open.entry(target.into()).or_default().push(i);
@@ -198,9 +198,9 @@ impl Faults {
         self.all.iter().filter(move |f| f.kind == "retention" && f.from >= from && f.touches_queue(queue))
     }
 
-    /// Whether the message at a position was damaged on the disk.
-    pub fn damaged(&self, topic: &str, queue: &Queue, offset: u64) -> bool {
-        self.all.iter().filter(|f| f.touches_queue(queue)).any(|f| {
+    /// Whether the message at a position was damaged on the disk after a time: what is stored there later is none that was hit.
+    pub fn damaged(&self, topic: &str, queue: &Queue, offset: u64, after: f64) -> bool {
+        self.all.iter().filter(|f| f.from >= after && f.touches_queue(queue)).any(|f| {
             let queues = f.damage.as_ref().and_then(|damage| damage.get(topic));
             queues.and_then(|queues| queues.get(&queue.id.to_string())).is_some_and(|hit| hit.contains(&offset))
         })

@@ -128,7 +128,7 @@ fn missing<'a>(facts: &'a Facts, message: &Message, seen: &[Seen]) -> Missing<'a
 /// Whether the message was damaged, or went with its disk.
 fn gone(facts: &Facts, message: &Message, queue: &Queue, offset: Option<u64>) -> bool {
     let topic = facts.name(message.topic);
-    let damaged = offset.is_some_and(|offset| facts.faults.damaged(topic, queue, offset));
+    let damaged = offset.is_some_and(|offset| facts.faults.damaged(topic, queue, offset, message.invoked.1));
     let mut cuts = facts.faults.cuts(queue, message.invoked.1, f64::INFINITY);
     damaged || cuts.any(|cut| cut.is_new_disk() && acked_before(message, cut))
 }

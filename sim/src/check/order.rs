@@ -127,7 +127,7 @@ impl Order {
             self.fronts.insert(visit.place, now);
             return;
         };
-        if visit.offset > front.offset || facts.faults.damaged(facts.name(topic), queue, visit.offset) {
+        if visit.offset > front.offset || facts.faults.damaged(facts.name(topic), queue, visit.offset, 0.0) {
             *front = now;
             return;
         }

@@ -131,6 +131,7 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             begin(scene, index, *for_ms);
         }
         What::BitRot { node, file } => super::damage::rot(scene, action, host(node), *file),
+        What::MisdirectedWrite { node, file } => super::damage::misdirect(scene, action, host(node), *file),
         What::DiskReplaced { node, down_ms } => super::damage::replace(scene, host(node), *down_ms),
         What::DiskStalled { node, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {

@@ -1,4 +1,4 @@
-//! Damage to the disks of brokers: bits that rot, disks that are replaced, within what the atlas allows.
+//! Damage to the disks of brokers: bits that rot, writes that go astray, disks that are replaced, within what the atlas allows.
 //!
 //! Invariant: what the atlas forbids does not happen; the history names the messages that were hit, and no others.
 
@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::scene::Scene;
 use crate::dice::{Dice, entity};
-use crate::disk::Held;
+use crate::disk::{Astray, Atlas, Held, Image, MachineLife};
 use crate::tape::{Action, StoreFile};
 use crate::world::HostId;
 
@@ -20,21 +20,50 @@ pub(super) fn boot_of(scene: &Scene, host: HostId) -> String {
 pub(super) fn rot(scene: &Rc<Scene>, action: &Action, host: HostId, file: StoreFile) {
     let disk = &scene.disks[&host];
     let mut dice = Dice::new(scene.tape.header.seed, entity("rot", &[action.id]));
-    let groups = scene.tape.header.config.groups.values();
-    let filtered: BTreeSet<String> = groups.flat_map(|group| group.tags.keys().cloned()).collect();
-    let (image, boot, is_down) = (disk.image(), boot_of(scene, host), !scene.world.is_up(host));
-    let found = scene.seen(|seen| seen.atlas.rot(host, &image, (&boot, is_down), file, &filtered, &mut dice));
+    let found = choose(scene, host, |atlas, image, life, filtered| {
+        atlas.rot(host, image, life, file, filtered, &mut dice)
+    });
     let Some((place, held)) = found else { return };
     disk.flip(&place.path, place.at, place.bit);
-    scene.seen(|seen| seen.atlas.rotted(host, file, &held));
-    let hit = match held {
-        Held::Message(record) => {
-            let queues = BTreeMap::from([(record.queue.to_string(), vec![record.queue_offset])]);
-            Some(BTreeMap::from([(record.topic, queues)]))
+    took_effect(scene, "bit-rot", (host, file), &place.path, &[held]);
+}
+
+/// The last write of a sector of the store turns out to have reached another one.
+pub(super) fn misdirect(scene: &Rc<Scene>, action: &Action, host: HostId, file: StoreFile) {
+    let mut dice = Dice::new(scene.tape.header.seed, entity("misdirect", &[action.id]));
+    let found = choose(scene, host, |atlas, image, life, filtered| {
+        atlas.misdirect(host, image, life, file, filtered, &mut dice)
+    });
+    let Some(Astray { from, to, held }) = found else { return };
+    scene.disks[&host].misdirect(&from, &to);
+    let text = format!("{} {} to {} {}", from.path, from.at, to.path, to.at);
+    took_effect(scene, "misdirected-write", (host, file), &text, &held);
+}
+
+/// Asks the atlas.
+fn choose<T>(
+    scene: &Scene,
+    host: HostId,
+    ask: impl FnOnce(&Atlas, &Image, MachineLife<'_>, &BTreeSet<String>) -> Option<T>,
+) -> Option<T> {
+    let groups = scene.tape.header.config.groups.values();
+    let filtered: BTreeSet<String> = groups.flat_map(|group| group.tags.keys().cloned()).collect();
+    let (image, boot) = (scene.disks[&host].image(), boot_of(scene, host));
+    let life = MachineLife { boot: &boot, is_down: !scene.world.is_up(host) };
+    scene.seen(|seen| ask(&seen.atlas, &image, life, &filtered))
+}
+
+/// Tells atlas and history what was hit.
+fn took_effect(scene: &Scene, kind: &str, (host, file): (HostId, StoreFile), place: &str, held: &[Held]) {
+    scene.seen(|seen| seen.atlas.hit(host, file, held));
+    let mut hit: BTreeMap<String, BTreeMap<String, Vec<u64>>> = BTreeMap::new();
+    for held in held {
+        if let Held::Message(record) = held {
+            let queues = hit.entry(record.topic.clone()).or_default();
+            queues.entry(record.queue.to_string()).or_default().push(record.queue_offset);
         }
-        _ => None,
-    };
-    scene.damaged("bit-rot", host, scene.cast.name(host), &place.path, hit);
+    }
+    scene.damaged(kind, host, scene.cast.name(host), place, (!hit.is_empty()).then_some(hit));
 }
 
 /// The queues of a topic that a producer has made. One that was faster than the operator may have stored messages in them, which are

@@ -99,7 +99,8 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
                 heal(host(node), node);
             }
             let image = scene.disks[&host(node)].image();
-            if let Some(kept) = crate::whitebox::first_offsets(&image) {
+            let licence = scene.seen(|seen| seen.atlas.licence(host(node)));
+            if let Some(kept) = crate::whitebox::first_offsets(&image, &licence.ranges) {
                 scene.removal(host(node), node, kept);
             }
             start_refused(scene, host(node));

@@ -1,15 +1,19 @@
 //! The atlas: which damage to a disk a cluster must survive, and what it may cost.
 //!
 //! With one copy of each message, whatever can be built again from the log must cost nothing, and the log itself may lose the
-//! damaged message and no other. So the queues, the index and the checkpoint of a broker may rot, the log at one place of the
-//! whole cluster, or one disk may be replaced; never the log and what leans on it on one broker. What no checksum of the Java formats
-//! covers is left out: topic, queue and properties of a record, and the tag in the entry of a queue that somebody filters.
+//! damaged messages and no others. So the queues, the index and the checkpoint of a broker may rot or take a write that was meant for
+//! another place, the log once in the whole cluster, or one disk may be replaced; never the log and what leans on it on one broker.
+//! What no checksum of the Java formats covers is left out: topic, queue and properties of a record, and the tag in the entry of a
+//! queue that somebody filters.
 //!
 //! Invariant: what is forbidden here does not happen and is not counted; what happens is described exactly, so that the oracles
 //! excuse it and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
+use super::astray::{self, Astray};
 use super::image::Image;
 use crate::dice::Dice;
 use crate::tape::StoreFile;
@@ -39,13 +43,33 @@ pub enum Held {
     Entry((String, u32, u64), QueueEntry),
     /// A message.
     Message(LogRecord),
+    /// Nothing: it lies behind the end of the log, at this position, and holds this now.
+    Stray(u64, Bytes),
+}
+
+/// The run of the operating system of a broker's machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Life<'a> {
+    /// As the broker is told it.
+    pub boot: &'a str,
+    /// Whether the broker is down.
+    pub is_down: bool,
+}
+
+impl Life<'_> {
+    /// Up to where in the log the broker can tell damage from a torn end: below what its snapshot calls durable, or anywhere while
+    /// the machine has run on since.
+    pub(super) fn shown(self, image: &Image) -> Option<u64> {
+        let (of_boot, durable) = whitebox::snapshot(&image.platter())?;
+        Some(if of_boot == self.boot { u64::MAX } else { durable })
+    }
 }
 
 /// What was damaged so far.
 #[derive(Clone, Debug, Default)]
 pub struct Atlas {
-    rotten: BTreeMap<HostId, Vec<Held>>,
-    /// Brokers whose index rotted.
+    damaged: BTreeMap<HostId, Vec<Held>>,
+    /// Brokers whose index was damaged.
     index: BTreeSet<HostId>,
     /// Brokers whose disk was replaced.
     new: BTreeSet<HostId>,
@@ -56,35 +80,52 @@ pub struct Atlas {
 }
 
 impl Atlas {
-    /// A place that may rot, by the draw; nothing when there is none. `life` is the run of the operating system, and whether the broker is
-    /// down.
+    /// Whether such files of a broker may be damaged.
+    fn may_damage(&self, host: HostId, file: StoreFile) -> bool {
+        match file {
+            StoreFile::Index => true,
+            StoreFile::Checkpoint | StoreFile::Queue => !self.damaged.contains_key(&host),
+            StoreFile::Log => !self.damaged.contains_key(&host) && !self.lost,
+        }
+    }
+    /// A place that may rot, by the draw; nothing when there is none.
     pub fn rot(
         &self,
         host: HostId,
         image: &Image,
-        life: (&str, bool),
+        life: Life<'_>,
         file: StoreFile,
         filtered: &BTreeSet<String>,
         dice: &mut Dice,
     ) -> Option<(Place, Held)> {
-        let is_whole = self.rotten.get(&host).is_none_or(|held| held.iter().all(|held| *held == Held::Rebuildable));
         match file {
+            _ if !self.may_damage(host, file) => None,
             StoreFile::Index => index(image, dice),
-            _ if !is_whole || self.rotten.contains_key(&host) => None,
             StoreFile::Checkpoint => checkpoint(image, dice),
             StoreFile::Queue => queue(image, filtered, dice),
-            StoreFile::Log if self.lost => None,
             StoreFile::Log => log(image, life, dice),
         }
     }
-    /// It rotted.
-    pub fn rotted(&mut self, host: HostId, file: StoreFile, held: &Held) {
+    /// A write that may have gone to another place, by the draw; nothing when there is none.
+    pub fn misdirect(
+        &self,
+        host: HostId,
+        image: &Image,
+        life: Life<'_>,
+        file: StoreFile,
+        filtered: &BTreeSet<String>,
+        dice: &mut Dice,
+    ) -> Option<Astray> {
+        self.may_damage(host, file).then(|| astray::find(image, life, file, filtered, dice)).flatten()
+    }
+    /// It happened.
+    pub fn hit(&mut self, host: HostId, file: StoreFile, held: &[Held]) {
         if file == StoreFile::Index {
             self.index.insert(host);
         } else {
-            self.rotten.entry(host).or_default().push(held.clone());
+            self.damaged.entry(host).or_default().extend_from_slice(held);
         }
-        self.lost |= matches!(held, Held::Message(_));
+        self.lost |= file == StoreFile::Log;
     }
     /// An administrator deleted a topic: what the log still holds of it has no place in any queue.
     pub fn topic_deleted(&mut self, topic: &str) {
@@ -97,7 +138,7 @@ impl Atlas {
     /// It did: with what was on it, its damage is gone.
     pub fn replaced(&mut self, host: HostId) {
         self.lost = true;
-        self.rotten.remove(&host);
+        self.damaged.remove(&host);
         self.index.remove(&host);
         self.new.insert(host);
     }
@@ -107,7 +148,7 @@ impl Atlas {
     }
     /// Whether the power of a host may be cut: only when its disk will show that damage in the log is no torn end.
     pub fn may_cut(&self, host: HostId, image: &Image) -> bool {
-        let messages = self.rotten.get(&host).into_iter().flatten().filter_map(|held| match held {
+        let messages = self.damaged.get(&host).into_iter().flatten().filter_map(|held| match held {
             Held::Message(record) => Some(record.physical + u64::from(record.size)),
             _ => None,
         });
@@ -118,7 +159,7 @@ impl Atlas {
     pub fn licence(&self, host: HostId) -> Licence {
         let (index, deleted) = (self.index.contains(&host), self.deleted.clone());
         let mut licence = Licence { index, deleted, ..Licence::default() };
-        for held in self.rotten.get(&host).into_iter().flatten() {
+        for held in self.damaged.get(&host).into_iter().flatten() {
             match held {
                 Held::Rebuildable => {}
                 Held::Entry(place, entry) => drop(licence.entries.insert(place.clone(), *entry)),
@@ -126,13 +167,14 @@ impl Atlas {
                     licence.ranges.push(record.physical..record.physical + u64::from(record.size));
                     licence.offsets.insert((record.topic.clone(), record.queue, record.queue_offset));
                 }
+                Held::Stray(at, bytes) => licence.strays.push((*at, bytes.clone())),
             }
         }
         licence
     }
 }
 
-fn pick<'a, T>(all: &'a [T], dice: &mut Dice) -> Option<&'a T> {
+pub(super) fn pick<'a, T>(all: &'a [T], dice: &mut Dice) -> Option<&'a T> {
     if all.is_empty() { None } else { all.get(dice.below(all.len() as u64) as usize) }
 }
 
@@ -184,10 +226,8 @@ fn queue(image: &Image, filtered: &BTreeSet<String>, dice: &mut Dice) -> Option<
     Some((Place { path, at: n * 20 + byte, bit }, Held::Entry(place, entry)))
 }
 
-fn log(image: &Image, (boot, is_down): (&str, bool), dice: &mut Dice) -> Option<(Place, Held)> {
-    // The broker can tell damage from a torn end below what its snapshot calls durable, or while the machine has run on since.
-    let (of_boot, durable) = whitebox::snapshot(&image.platter())?;
-    let shown = if of_boot == boot { u64::MAX } else { durable };
+fn log(image: &Image, life: Life<'_>, dice: &mut Dice) -> Option<(Place, Held)> {
+    let shown = life.shown(image)?;
     let begins = log_files(image);
     let file_of = |record: &LogRecord| begins.iter().rev().find(|(begin, _)| *begin <= record.physical);
     let records: Vec<LogRecord> = whitebox::read_log(image, &[]).records;
@@ -200,7 +240,7 @@ fn log(image: &Image, (boot, is_down): (&str, bool), dice: &mut Dice) -> Option<
         })
         .collect();
     let newest = records.len().saturating_sub(NEWEST);
-    let from = if dice.chance(if is_down { 900_000 } else { 500_000 }) { newest } else { 0 };
+    let from = if dice.chance(if life.is_down { 900_000 } else { 500_000 }) { newest } else { 0 };
     let record = pick(&records[from..], dice)?.clone();
     let (begin, path) = file_of(&record)?.clone();
     let at = record.physical - begin;
@@ -215,11 +255,11 @@ fn log(image: &Image, (boot, is_down): (&str, bool), dice: &mut Dice) -> Option<
     Some((Place { path, at: at + byte, bit: bit(dice) }, Held::Message(record)))
 }
 
-fn paths(image: &Image, prefix: &str) -> Vec<String> {
+pub(super) fn paths(image: &Image, prefix: &str) -> Vec<String> {
     image.paths().filter(|path| path.starts_with(prefix)).map(str::to_owned).collect()
 }
 
-fn log_files(image: &Image) -> Vec<(u64, String)> {
+pub(super) fn log_files(image: &Image) -> Vec<(u64, String)> {
     let begin = |path: &String| path.strip_prefix("commitlog/").and_then(|name| name.parse().ok());
     paths(image, "commitlog/").into_iter().filter_map(|path| Some((begin(&path)?, path))).collect()
 }

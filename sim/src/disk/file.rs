@@ -118,6 +118,10 @@ impl File {
     pub fn is_clean(&self, at: u64, len: u64) -> bool {
         pages_of(at, len).all(|number| self.pages.get(&number).is_some_and(|page| !page.is_dirty()))
     }
+    /// Whether nobody has written the page of a byte of the file, or it is on the disk as it is in memory.
+    pub fn may_be_hit(&self, at: u64) -> bool {
+        at < self.len && self.pages.get(&(at / PAGE as u64)).is_none_or(|page| !page.is_dirty())
+    }
     /// Begins of the pages that are on the disk as they are in memory.
     pub fn clean_pages(&self) -> Vec<u64> {
         let clean = self.pages.iter().filter(|(_, page)| !page.is_dirty());
@@ -142,6 +146,35 @@ impl File {
         let page = self.pages.get_mut(&(at / PAGE as u64)).expect("only a page that is there rots");
         assert!(!page.is_dirty(), "only what is on the disk rots");
         page.now[(at % PAGE as u64) as usize] ^= 1 << bit;
+        self.evict_chunk(at / PAGE as u64 / CHUNK_PAGES);
+    }
+    /// Begins of the sectors of clean pages in which the last write of the page changed something.
+    pub fn rewritten(&self) -> Vec<u64> {
+        let clean = self.pages.iter().filter(|(_, page)| !page.is_dirty());
+        let sectors = clean.flat_map(|(number, page)| {
+            let changed = (0..PAGE).step_by(SECTOR).filter(|at| {
+                let (now, before) = page.sector(*at);
+                before.map_or_else(|| now.iter().any(|byte| *byte != 0), |before| now != before)
+            });
+            changed.map(move |at| number * PAGE as u64 + at as u64)
+        });
+        sectors.filter(|at| *at < self.len).collect()
+    }
+    /// What the sector at a byte holds, and what the platter held there before it was last written. The page must be there.
+    pub fn sector(&self, at: u64) -> ([u8; SECTOR], [u8; SECTOR]) {
+        let page = self.pages.get(&(at / PAGE as u64)).expect("only a page that is there was written");
+        let (now, before) = page.sector((at % PAGE as u64) as usize);
+        let whole = |bytes: &[u8]| bytes.try_into().expect("a sector has its length");
+        (whole(now), before.map_or([0; SECTOR], whole))
+    }
+    /// The platter holds something else in a sector, and memory gives the page up. What lies behind the end of the file is not the file's.
+    pub fn put_sector(&mut self, at: u64, bytes: &[u8; SECTOR]) {
+        assert!(at < self.len && at.is_multiple_of(SECTOR as u64), "a sector of the file");
+        let page = self.pages.entry(at / PAGE as u64).or_insert_with(Page::fresh);
+        assert!(!page.is_dirty(), "only what is on the disk is hit");
+        let len = (SECTOR as u64).min(self.len - at) as usize;
+        let from = (at % PAGE as u64) as usize;
+        page.now[from..from + len].copy_from_slice(&bytes[..len]);
         self.evict_chunk(at / PAGE as u64 / CHUNK_PAGES);
     }
     /// Bytes from `at`, fewer when the file ends first.

@@ -232,6 +232,32 @@ impl Image {
     pub fn clean_pages(&self, path: &str) -> Vec<u64> {
         self.find(path).map_or_else(Vec::new, |inode| self.file(inode).clean_pages())
     }
+    /// Begins of the sectors of a file that its last write changed, as far as they are on the disk as they are in memory.
+    pub fn rewritten(&self, path: &str) -> Vec<u64> {
+        self.find(path).map_or_else(Vec::new, |inode| self.file(inode).rewritten())
+    }
+    /// An image with these files alone.
+    pub(super) fn clone_of(&self, paths: &[&str]) -> Image {
+        let mut image = Image::default();
+        for path in paths {
+            if let (Some(inode), None) = (self.find(path), image.find(path)) {
+                image.create(path, self.file(inode).clone());
+            }
+        }
+        image
+    }
+    /// Whether a sector of a file lies in a page that nobody has written, or that is on the disk as it is in memory.
+    pub(super) fn may_be_hit(&self, path: &str, at: u64) -> bool {
+        self.find(path).is_some_and(|inode| self.file(inode).may_be_hit(at))
+    }
+    /// The write of one sector turns out to have reached the other: the one has what it held before, and memory gives both up.
+    pub fn misdirect(&mut self, (from, from_at): (&str, u64), (to, to_at): (&str, u64)) {
+        let found = |path: &str| self.find(path).expect("both sectors were found in this image");
+        let (from, to) = (found(from), found(to));
+        let (written, before) = self.file(from).sector(from_at);
+        self.file_mut(from).put_sector(from_at, &before);
+        self.file_mut(to).put_sector(to_at, &written);
+    }
     /// The disk as a power cut that loses everything that it may lose would leave it.
     pub fn platter(&self) -> Platter<'_> {
         Platter(self)
@@ -411,6 +437,28 @@ mod tests {
             image.cut(&mut dice(n));
             assert!(image.content("log").unwrap().iter().all(|b| *b == 5));
         }
+    }
+
+    #[test]
+    fn a_misdirected_sector_leaves_what_was_there_and_takes_the_place_of_another() {
+        let mut image = Image::default();
+        let inode = image.create("queue", File::sparse(8192 + 100, 0));
+        for byte in 1..=3 {
+            image.file_mut(inode).write(0, &[byte; 700], 0);
+            image.file_mut(inode).write(8192, &[byte + 10; 100], 0);
+            let sync = image.sync_asked(inode);
+            image.sync_done(inode, sync);
+        }
+        assert_eq!(image.rewritten("queue"), [0, 512, 8192]);
+        image.misdirect(("queue", 512), ("queue", 8192));
+        let after = image.content("queue").unwrap();
+        assert!(after[..512].iter().all(|b| *b == 3) && after[512..700].iter().all(|b| *b == 2), "an old content");
+        assert!(after[8192..].iter().all(|b| *b == 3) && after.len() == 8292, "no more than the file has room for");
+        assert!(image.file(inode).is_cold(0, 1) && image.is_clean("queue", 8192, 100));
+        image.cut(&mut dice(1));
+        assert_eq!(image.content("queue").unwrap(), after, "the platter holds it");
+        image.misdirect(("queue", 0), ("queue", 4096));
+        assert!(image.content("queue").unwrap()[4096..4608].iter().all(|b| *b == 3), "a place that was never written");
     }
 
     #[test]

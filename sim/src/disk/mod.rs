@@ -3,6 +3,7 @@
 //! Invariant: a process sees every write at once; the platter holds what was synced and, after a power cut, whatever the
 //! draw left of the rest.
 
+mod astray;
 mod atlas;
 mod change;
 mod file;
@@ -17,7 +18,8 @@ use bytes::Bytes;
 use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
 use serde::{Deserialize, Serialize};
 
-pub use atlas::{Atlas, Held, Place};
+pub use astray::{Astray, Sector};
+pub use atlas::{Atlas, Held, Life as MachineLife, Place};
 pub use change::{Change, SyncEnd};
 use file::File;
 pub use image::Image;
@@ -300,6 +302,10 @@ impl HostDisk {
         let mut platter = self.lock();
         let inode = platter.image.find(path).expect("the place of a damage was found in this image");
         platter.image.file_mut(inode).flip(at, bit);
+    }
+    /// The write of one sector turns out to have reached another.
+    pub fn misdirect(&self, from: &Sector, to: &Sector) {
+        self.lock().image.misdirect((&from.path, from.at), (&to.path, to.at));
     }
     /// The disk is a new one.
     pub fn replace(&self) {

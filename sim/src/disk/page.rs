@@ -21,6 +21,8 @@ fn zeros() -> Content {
 pub(super) struct Page {
     pub now: Content,
     dirty: Option<Dirty>,
+    /// What the platter held before it was last written; nothing means zeros.
+    before: Option<Content>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +51,12 @@ pub(super) enum Survival {
 impl Page {
     /// A page that no file had before.
     pub fn fresh() -> Page {
-        Page { now: zeros(), dirty: None }
+        Page { now: zeros(), dirty: None, before: None }
+    }
+    /// What a sector that lies at this byte of the page holds, and what the platter held there before the page was last written.
+    pub fn sector(&self, at: usize) -> (&[u8], Option<&[u8]>) {
+        let range = at..at + SECTOR;
+        (&self.now[range.clone()], self.before.as_ref().map(|before| &before[range]))
     }
     pub fn is_dirty(&self) -> bool {
         self.dirty.is_some()
@@ -77,6 +84,7 @@ impl Page {
     pub fn synced(&mut self, sync: u64) -> bool {
         let Some(dirty) = &mut self.dirty else { return true };
         if dirty.frozen.contains(&sync) {
+            self.before = dirty.durable.take();
             self.dirty = None;
             return true;
         }
@@ -121,6 +129,7 @@ impl Page {
             lost += u64::from(after[range.clone()] != self.now[range]);
         }
         self.now = after;
+        self.before = Some(durable);
         lost
     }
 }

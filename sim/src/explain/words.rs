@@ -107,14 +107,9 @@ fn what(what: &What) -> String {
             let count = if *count == 1 { "next handler".into() } else { format!("next {count} handlers") };
             format!("the {count} of {node} within {} never return", short(*for_ms))
         }
-        What::BitRot { node, file } => {
-            let file = match file {
-                StoreFile::Log => "the commit log",
-                StoreFile::Queue => "a consume queue",
-                StoreFile::Index => "the index",
-                StoreFile::Checkpoint => "the checkpoint",
-            };
-            format!("a bit of {file} of {node} flips on the disk")
+        What::BitRot { node, file } => format!("a bit of {} of {node} flips on the disk", store_file(*file)),
+        What::MisdirectedWrite { node, file } => {
+            format!("a sector of {} of {node} was written to another place of the disk", store_file(*file))
         }
         What::DiskReplaced { node, down_ms } => {
             format!("{node} goes down for {} and comes back with an empty disk", short(*down_ms))
@@ -256,6 +251,7 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "read-error" => format!("a read of {target} fails"),
         "write-error" => format!("a write of {target} fails"),
         "bit-rot" => format!("a bit flips on the disk of {target}"),
+        "misdirected-write" => format!("a sector of {target} was written to another place of its disk"),
         "disk-replaced" => format!("{target} goes down, and its disk is replaced by an empty one"),
         "disk-stalled" => format!("nothing comes back from the disk of {target}"),
         "disk-full" => format!("the disk of {target} is full"),
@@ -268,6 +264,15 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "start" => format!("{target} starts again"),
         "heal" => format!("the fault of {target} is over"),
         other => format!("{other} {target}"),
+    }
+}
+
+fn store_file(file: StoreFile) -> &'static str {
+    match file {
+        StoreFile::Log => "the commit log",
+        StoreFile::Queue => "a consume queue",
+        StoreFile::Index => "the index",
+        StoreFile::Checkpoint => "the checkpoint",
     }
 }
 

@@ -85,6 +85,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
             What::StuckHandler { node, count, for_ms }
         }
         FaultKind::BitRot => What::BitRot { node, file: chosen(dice, fault.file.as_ref()?) },
+        FaultKind::MisdirectedWrite => What::MisdirectedWrite { node, file: chosen(dice, fault.file.as_ref()?) },
         FaultKind::DiskReplaced => What::DiskReplaced { node, down_ms: down },
         FaultKind::DiskFull => What::DiskFull { node, left_bytes: length(fault.left_bytes), for_ms },
         FaultKind::DiskStalled => What::DiskStalled { node, for_ms },

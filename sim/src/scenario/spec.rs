@@ -395,6 +395,8 @@ pub enum FaultKind {
     StuckHandler,
     /// A bit flips on the disk.
     BitRot,
+    /// A sector was written to another place.
+    MisdirectedWrite,
     /// A broker comes back with an empty disk.
     DiskReplaced,
     /// The disk is full.
@@ -540,7 +542,7 @@ pub struct FaultSpec {
     /// How many bytes still fit (disk-full).
     #[serde(default)]
     pub left_bytes: Option<Range>,
-    /// In which files (bit-rot).
+    /// In which files (bit-rot, misdirected-write).
     #[serde(default)]
     pub file: Option<Choice<StoreFile>>,
     /// How much faster the clock runs, in a million (clock-drift); -1,000,000 stands still.

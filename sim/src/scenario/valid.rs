@@ -120,8 +120,8 @@ impl FaultSpec {
     fn check(&self) -> Result<(), String> {
         use FaultKind::{
             BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
-            HeartbeatLoss, Kill, LostResponse, Partition, Pause, PowerLoss, ReadError, Reset, Restart, SlowCpu,
-            SlowDisk, SlowLink, StuckHandler, SyncError, SyncLie, ThinLink, WriteError,
+            HeartbeatLoss, Kill, LostResponse, MisdirectedWrite, Partition, Pause, PowerLoss, ReadError, Reset, Restart,
+            SlowCpu, SlowDisk, SlowLink, StuckHandler, SyncError, SyncLie, ThinLink, WriteError,
         };
         let lasting = [
             Pause,
@@ -163,7 +163,7 @@ impl FaultSpec {
             ("sectors", self.sectors.is_some(), is(&[ReadError])),
             ("handlers", self.handlers.is_some(), is(&[StuckHandler])),
             ("left-bytes", self.left_bytes.is_some(), is(&[DiskFull])),
-            ("file", self.file.is_some(), is(&[BitRot])),
+            ("file", self.file.is_some(), is(&[BitRot, MisdirectedWrite])),
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),

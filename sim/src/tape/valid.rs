@@ -274,7 +274,7 @@ fn what(config: &Config, what: &What) -> Checked {
             most("count", *count, STUCK_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
-        What::BitRot { node, .. } => role(config, node, "broker"),
+        What::BitRot { node, .. } | What::MisdirectedWrite { node, .. } => role(config, node, "broker"),
         What::DiskReplaced { node, down_ms } => {
             role(config, node, "broker")?;
             most("down-ms", *down_ms, TIME_MS_MAX)

@@ -226,6 +226,14 @@ pub enum What {
         /// In which kind of file.
         file: StoreFile,
     },
+    /// The last write of a sector of a broker's file turns out to have reached another sector of such a file: the one holds what it held
+    /// before, the other what was meant for the first. Which ones is drawn; none that the atlas forbids (see `disk/atlas.rs`).
+    MisdirectedWrite {
+        /// The broker.
+        node: String,
+        /// In which kind of file.
+        file: StoreFile,
+    },
     /// A broker goes down and comes back with an empty disk; its topics are made again.
     DiskReplaced {
         /// The broker.
@@ -374,6 +382,7 @@ impl What {
             | What::WriteError { node, .. }
             | What::StuckHandler { node, .. }
             | What::BitRot { node, .. }
+            | What::MisdirectedWrite { node, .. }
             | What::DiskReplaced { node, .. }
             | What::DiskFull { node, .. }
             | What::DiskStalled { node, .. }
@@ -413,6 +422,7 @@ impl What {
             What::WriteError { .. } => "write-error",
             What::StuckHandler { .. } => "stuck-handler",
             What::BitRot { .. } => "bit-rot",
+            What::MisdirectedWrite { .. } => "misdirected-write",
             What::DiskReplaced { .. } => "disk-replaced",
             What::DiskFull { .. } => "disk-full",
             What::DiskStalled { .. } => "disk-stalled",

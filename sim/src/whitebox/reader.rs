@@ -288,7 +288,13 @@ fn scan(files: Vec<(u64, Content)>, damaged: &[Range<u64>]) -> Log {
                     break;
                 }
                 Found::Nothing if at as u64 == len => break,
-                Found::Nothing => return log,
+                Found::Nothing => match behind(&written, len, begin, at, damaged) {
+                    Some(next) => {
+                        at = next;
+                        log.end = begin + at as u64;
+                    }
+                    None => return log,
+                },
                 Found::Broken(why) => {
                     let here = begin + at as u64;
                     if let Some(range) = damaged.iter().find(|range| range.contains(&here)) {
@@ -303,6 +309,22 @@ fn scan(files: Vec<(u64, Content)>, damaged: &[Range<u64>]) -> Log {
         }
     }
     log
+}
+
+/// Where in its file the log goes on behind zeros, if damaged records stood there. Where nothing follows, the log ends with what is whole.
+fn behind(written: &Bytes, len: u64, begin: u64, at: usize, damaged: &[Range<u64>]) -> Option<usize> {
+    let mut next = at as u64;
+    while let Some(range) = damaged.iter().find(|range| range.contains(&(begin + next))) {
+        next = (range.end - begin).min(len);
+    }
+    let there = written.get(usize::try_from(next).expect("a file fits into memory")..).unwrap_or_default();
+    let goes_on = matches!(parse(there, begin + next), Found::Message(_) | Found::Blank);
+    (next > at as u64 && (goes_on || next == len)).then_some(next as usize)
+}
+
+/// Whether a whole record that stands at this position is here.
+pub fn is_record(bytes: &[u8], position: u64) -> bool {
+    matches!(parse(bytes, position), Found::Message(_))
 }
 
 /// The log of a store; records that a fault of the tape damaged are left out.
