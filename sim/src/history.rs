@@ -310,6 +310,10 @@ pub enum Op {
         /// The messages that were damaged on the disk: by topic and queue id, their positions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         damage: Option<BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
+        /// Of a partition: it never ends, and cuts nodes off from some of several name servers only. Once they go by another one it excuses
+        /// nothing.
+        #[serde(default, skip_serializing_if = "is_false")]
+        lasts: bool,
     },
     /// The history is over.
     End {

@@ -291,6 +291,38 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bit-rot"],
     },
     Plant {
+        name: "entry-of-another-believed",
+        about: "the broker hands out whatever sound record an entry leads to",
+        oracles: &[Oracle::Phantom, Oracle::QueueOrder, Oracle::Lost, Oracle::Duplicate],
+        scenarios: &["misdirected-write"],
+    },
+    Plant {
+        name: "missing-entry-skipped",
+        about: "the broker leads a reader past entries that are missing although the log holds their messages",
+        oracles: &[Oracle::Lost],
+        scenarios: &["misdirected-write"],
+    },
+    Plant {
+        name: "neighbours-believed",
+        about: "a damaged entry is looked for between neighbours that lead to records of other queues",
+        oracles: &[Oracle::Lost],
+        scenarios: &["bugs/neighbours-of-another-queue", "misdirected-write"],
+    },
+    Plant {
+        name: "record-of-another-kept",
+        about: "recovery takes a record for the one in whose place the disk put it",
+        oracles: &[
+            Oracle::Projection,
+            Oracle::Dense,
+            Oracle::Duplicate,
+            Oracle::Phantom,
+            Oracle::QueueOrder,
+            Oracle::Lost,
+            Oracle::RecoveryIdempotent,
+        ],
+        scenarios: &["misdirected-write"],
+    },
+    Plant {
         name: "read-error-skips",
         about: "the broker leads a reader past what the disk could not read",
         oracles: &[Oracle::Lost],

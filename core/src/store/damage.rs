@@ -16,8 +16,9 @@ use crate::node::{Disk, DiskAsk};
 const SEARCH: u64 = 8 << 20;
 /// Bytes read at once in such a search.
 const SLICE: u64 = 64 * 1024;
-/// Neighbours of a damaged entry that are looked at on each side.
-const NEIGHBOURS: u64 = 8;
+/// Neighbours of a damaged entry that are looked at one by one on each side: more than the entries of two sectors, which a disk damages
+/// together. Then the distance doubles.
+pub(super) const NEIGHBOURS: u64 = 64;
 /// Lost messages that are remembered; one that is forgotten is searched for, and named, again.
 const LOST_MAX: usize = 4096;
 /// The part of the magic that both versions of a record share.
@@ -55,7 +56,13 @@ impl Wanted<'_> {
     /// Whether these bytes, read at a position, are the whole and sound record for this place. One that only says a wrong position of
     /// itself is handed out, as Java does.
     pub fn is(&self, bytes: &[u8], physical: u64) -> bool {
-        let is_it = |record: &Record<'_>| self.is_record(record, physical) || self.is_mine(record);
+        let is_it = |record: &Record<'_>| {
+            let is_it = self.is_record(record, physical) || self.is_mine(record);
+            if !is_it {
+                crate::sometimes!("entry led to the record of another place");
+            }
+            is_it || crate::planted!("entry-of-another-believed")
+        };
         Record::parse(bytes).is_ok_and(|record| record.total == bytes.len() && record.body_is_sound() && is_it(&record))
     }
 
@@ -96,6 +103,9 @@ impl Store {
         let entry = self.entry_at(slot, offset, disk, asks)?;
         if !in_memory && let Some(right) = self.search(slot, entry, wanted, disk, asks)? {
             crate::sometimes!("queue entry put right from the log");
+            if entry.is_none_or(|entry| !entry.is_message()) {
+                crate::sometimes!("missing queue entry put right from the log");
+            }
             self.queues.rewrite(slot, offset, right, disk, &mut self.warm)?;
             self.damage.mended += 1;
             let text = format!("the entry {offset} of {topic}/{queue_id} was damaged and is put right from the log");
@@ -114,7 +124,8 @@ impl Store {
         Ok(false)
     }
 
-    /// Whether an entry that points below the begin of the log is damaged: the one before it does not.
+    /// Whether an entry points below the begin of the log because its message was removed. If it is damaged, one before it leads to its
+    /// record.
     pub(super) fn is_removed(
         &mut self,
         slot: u32,
@@ -127,9 +138,33 @@ impl Store {
         if begin == 0 || !entry.is_some_and(|entry| entry.is_message() && entry.physical < begin) {
             return Ok(false);
         }
-        let Some(before) = offset.checked_sub(1) else { return Ok(true) };
-        let before = self.entry_at(slot, before, disk, asks)?;
-        Ok(before.is_none_or(|before| !before.is_message() || before.physical < begin))
+        // Retention removes from the begin: nothing before it is still there.
+        let min = self.queues.get(slot).map_or(0, |queue| queue.min);
+        for before in (min.max(offset.saturating_sub(NEIGHBOURS))..offset).rev() {
+            if self.sound_entry(slot, before, disk, asks)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// An entry that leads to the record of its place.
+    fn sound_entry(
+        &mut self,
+        slot: u32,
+        offset: u64,
+        disk: &mut dyn Disk,
+        asks: &mut Vec<DiskAsk>,
+    ) -> Result<Option<Entry>, Fault> {
+        let entry = self.entry_at(slot, offset, disk, asks)?;
+        let Some(entry) = entry.filter(|entry| self.is_plausible(entry)) else { return Ok(None) };
+        if crate::planted!("neighbours-believed") {
+            return Ok(Some(entry));
+        }
+        let Some(hit) = self.by_position(entry.physical, disk, asks)? else { return Ok(None) };
+        let Some(queue) = self.queues.get(slot) else { return Ok(None) };
+        let place = Wanted { topic: &queue.topic, queue_id: queue.id, offset };
+        Ok(right_entry(&hit.record, hit.physical, place).filter(|right| right.end() == entry.end()))
     }
 
     fn entry_at(
@@ -167,15 +202,14 @@ impl Store {
         }
         let (mut from, mut to) = (marks.begin, marks.written);
         let range = self.queues.get(slot).map_or(0..0, |queue| queue.min..queue.end);
-        for before in (range.start.max(wanted.offset.saturating_sub(NEIGHBOURS))..wanted.offset).rev() {
-            if let Some(entry) = self.entry_at(slot, before, disk, asks)?.filter(|entry| self.is_plausible(entry)) {
+        for before in distances().map_while(|far| wanted.offset.checked_sub(far)).take_while(|at| *at >= range.start) {
+            if let Some(entry) = self.sound_entry(slot, before, disk, asks)? {
                 from = entry.end();
                 break;
             }
         }
-        for behind in wanted.offset + 1..range.end.min(wanted.offset + 1 + NEIGHBOURS) {
-            let next = self.entry_at(slot, behind, disk, asks)?;
-            if let Some(entry) = next.filter(|entry| self.is_plausible(entry) && entry.physical >= from) {
+        for behind in distances().map(|far| wanted.offset + far).take_while(|at| *at < range.end) {
+            if let Some(entry) = self.sound_entry(slot, behind, disk, asks)? {
                 to = entry.physical;
                 break;
             }
@@ -220,6 +254,11 @@ impl Store {
         }
         Ok(None)
     }
+}
+
+/// How far from a damaged entry its neighbours are looked for.
+fn distances() -> impl Iterator<Item = u64> {
+    (1..=NEIGHBOURS).chain((1..=20).map(|n| NEIGHBOURS << n))
 }
 
 /// The entry that leads to this record, if it is the one that is wanted.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 
 use super::Fault;
+use super::damage::NEIGHBOURS;
 use super::entry::{ENTRY, Entry, TopicSeed};
 use super::names;
 use super::queue::Queue;
@@ -356,7 +357,16 @@ impl Queues {
         {
             return Ok(());
         }
-        let min = self.partition(slot, range, |entry, _, _, _| Ok(entry.physical >= log_begin), warm, disk, asks)?;
+        let is_kept = |entry: &Entry| entry.physical >= log_begin;
+        let mut min = self.partition(slot, range.clone(), |entry, _, _, _| Ok(is_kept(entry)), warm, disk, asks)?;
+        // A damaged entry may have led the search too far: what stands before it is looked at, too.
+        let mut at = min;
+        while at > range.start && at + NEIGHBOURS > min {
+            at -= 1;
+            if self.entry(slot, at, warm, disk, asks)?.is_some_and(|entry| is_kept(&entry)) {
+                min = at;
+            }
+        }
         let file_entries = self.file_entries;
         let queue = self.get_mut(slot).expect("seen above");
         queue.min = min;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::faults::{Fault, Faults};
+use super::faults::{Fault, Faults, Known};
 use super::kept::{Column, Map, Pages, Texts};
 use super::subscriptions::Subscriptions;
 use crate::history::{GroupRules, Header, Op, Phase, Queue, Record};
@@ -381,8 +381,8 @@ impl Facts {
                 self.reset(place, *asked);
                 Noted::Nothing
             }
-            Op::Fault { kind, target, of, durable, lied, damage } => {
-                let known = (durable.as_ref(), *lied, damage.as_ref());
+            Op::Fault { kind, target, of, durable, lied, damage, lasts } => {
+                let known = Known { durable: durable.as_ref(), lied: *lied, damage: damage.as_ref(), lasts: *lasts };
                 self.faults.note(at.0, at.1, kind, target, of.as_deref(), known);
                 self.fault(kind, target, at.1)
             }

@@ -1,7 +1,8 @@
 //! The faults of a history, as licences see them.
 //!
 //! Invariant: a fault lasts from its line to the `heal` (or `start`, for what was down) line of the same target, and no longer;
-//! without such a line it lasts to the end. `crash` of a client ends by itself when the client is seen again.
+//! without such a line it lasts to the end. A partition that nodes live with (`lasts`) is a moment: with its aftermath, in which its clients
+//! find another name server, it is over. `crash` of a client ends by itself when the client is seen again.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub struct Fault {
     pub lied: bool,
     /// See [`crate::history::Op::Fault`].
     pub damage: Option<BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
+    /// See [`crate::history::Op::Fault`].
+    pub lasts: bool,
     text: String,
 }
 
@@ -55,9 +58,10 @@ impl Fault {
         self.targets.is_empty() || self.targets.iter().any(|t| t == node)
     }
 
-    /// Whether it touches the broker of a queue; a queue of an unknown broker is touched by everything.
+    /// Whether it touches the broker of a queue; a queue of an unknown broker is touched by everything. What keeps a broker from a name
+    /// server that nobody asks for it keeps nothing of its queues from anybody.
     pub fn touches_queue(&self, queue: &Queue) -> bool {
-        queue.broker.as_ref().is_none_or(|broker| self.touches(broker))
+        !self.lasts && queue.broker.as_ref().is_none_or(|broker| self.touches(broker))
     }
 
     /// Whether it is known to have left the message at a position in place.
@@ -72,12 +76,18 @@ impl Fault {
     }
 }
 
-/// What a fault line says of the disk: what it left, whether a sync had lied, what it damaged.
-pub type Known<'a> = (
-    Option<&'a BTreeMap<String, BTreeMap<String, u64>>>,
-    bool,
-    Option<&'a BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
-);
+/// What a fault line says beyond its kind and its nodes; see [`crate::history::Op::Fault`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// What it left on the disk.
+    pub durable: Option<&'a BTreeMap<String, BTreeMap<String, u64>>>,
+    /// Whether a sync had lied.
+    pub lied: bool,
+    /// What it damaged.
+    pub damage: Option<&'a BTreeMap<String, BTreeMap<String, Vec<u64>>>>,
+    /// Whether nodes live with it for good.
+    pub lasts: bool,
+}
 
 /// All faults so far, in time order.
 #[derive(Debug, Default)]
@@ -91,15 +101,7 @@ pub struct Faults {
 
 impl Faults {
     /// Takes a fault line.
-    pub fn note(
-        &mut self,
-        line: u64,
-        t: f64,
-        kind: &str,
-        target: &str,
-        of: Option<&str>,
-        (durable, lied, damage): Known<'_>,
-    ) {
+    pub fn note(&mut self, line: u64, t: f64, kind: &str, target: &str, of: Option<&str>, known: Known<'_>) {
         // A handler that never returns excuses nothing.
         if kind == "stuck-handler" {
             return;
@@ -109,7 +111,10 @@ impl Faults {
         }
         let targets =
             target.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|t| !t.is_empty());
-        let moment = matches!(kind, "lost-response" | "clock-step" | "retention" | "bit-rot" | "misdirected-write" | "topic-deleted");
+        let moment = matches!(
+            kind,
+            "lost-response" | "clock-step" | "retention" | "bit-rot" | "misdirected-write" | "topic-deleted"
+        ) || known.lasts;
         let i = self.all.len();
         if !moment {
             self.open.entry(target.into()).or_default().push(i);
@@ -123,9 +128,10 @@ impl Faults {
             targets: targets.map(String::from).collect(),
             from: t,
             until: moment.then_some(t),
-            durable: durable.cloned(),
-            lied,
-            damage: damage.cloned(),
+            durable: known.durable.cloned(),
+            lied: known.lied,
+            damage: known.damage.cloned(),
+            lasts: known.lasts,
             text: target.into(),
         });
     }

@@ -100,14 +100,15 @@ fn record(line: &str) -> Record {
             ("", Op::End { drained: true, deserted })
         }
         "fault" => {
-            let durable = words.get(4).filter(|mark| **mark != "lied").map(|mark| {
+            let durable = words.get(4).filter(|mark| !["lied", "lasts"].contains(mark)).map(|mark| {
                 let (queue, offset) = position(mark);
                 let queue = queue.expect("a queue").id.to_string();
                 let marks = BTreeMap::from([(queue, offset.expect("a mark"))]);
                 BTreeMap::from(["T", "K"].map(|topic| (topic.to_string(), marks.clone())))
             });
-            let lied = words.last() == Some(&"lied");
-            ("", Op::Fault { kind: words[2].into(), target: words[3].into(), of: None, durable, lied, damage: None })
+            let (lied, lasts) = (words.last() == Some(&"lied"), words.last() == Some(&"lasts"));
+            let (kind, target) = (words[2].into(), words[3].into());
+            ("", Op::Fault { kind, target, of: None, durable, lied, damage: None, lasts })
         }
         "reset" => {
             let (queue, offset) = (Queue::parse(words[4]).expect("a queue"), words[5].parse().expect("an offset"));
@@ -298,6 +299,11 @@ fn duplicate_with_the_same_owner() {
         "duplicate/same-owner",
         &format!("{ONE} 6 fault partition c2|b\n 7 fault heal c2|b\n 8 c1 got 2 g T a:0@0 k1"),
     );
+    let lasting = |t: u64, cut: &str| format!("{ONE} 6 fault partition {cut} lasts\n {t} c1 got 2 g T a:0@0 k1");
+    green(&lasting(8, "n|c1"));
+    broken("duplicate/same-owner", &lasting(40_000, "n|c1"));
+    broken("duplicate/same-owner", &lasting(8, "n|a"));
+    green(&lasting(40_000, "n|c1").replace(" lasts", ""));
     green(&format!("{ONE} 6 reset g T a:0 0\n 7 c1 got 2 g T a:0@0 k1\n 8 c1 done 2"));
     green(&format!("{ONE} 6 c1 has g T\n 7 c1 has g T a:0\n 8 c1 got 2 g T a:0@0 k1\n 9 c1 done 2"));
 }

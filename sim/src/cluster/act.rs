@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::cast::Role;
-use super::lives::{die, restart, start, stop};
+use super::lives::{die, join, leave, restart, start};
 use super::operate::topic_at;
 use super::scene::{Job, Scene};
 use crate::dice::{Dice, entity};
@@ -26,8 +26,8 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
     scene.acted(action);
     match &action.what {
         What::Send { client, .. } => send(scene, host(client), &action.what),
-        What::Join { client } => start(scene, host(client)),
-        What::Leave { client } => stop(scene, host(client)),
+        What::Join { client } => join(scene, host(client)),
+        What::Leave { client } => leave(scene, host(client)),
         What::Subscribe { client, topic, tags } => {
             super::boot_consumer::subscribe(scene, host(client), topic, tags.as_ref());
         }
@@ -156,10 +156,15 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         }
         What::Partition { a, b, oneway, for_ms } => {
             links(scene, a, b, *oneway, |from, to| scene.world.cut_link(from, to));
-            scene.fault("partition", host(&a[0]), &sides(a, b), None);
             match for_ms {
-                Some(for_ms) => begin(scene, index, *for_ms),
-                None => drop(scene.seen(|seen| seen.open.insert(index))),
+                Some(for_ms) => {
+                    scene.fault("partition", host(&a[0]), &sides(a, b), None);
+                    begin(scene, index, *for_ms);
+                }
+                None => {
+                    scene.lasts("partition", host(&a[0]), &sides(a, b));
+                    scene.seen(|seen| seen.open.insert(index));
+                }
             }
         }
         What::SlowDisk { node, extra_ms, for_ms } => {

@@ -20,9 +20,8 @@ pub(super) fn boot_of(scene: &Scene, host: HostId) -> String {
 pub(super) fn rot(scene: &Rc<Scene>, action: &Action, host: HostId, file: StoreFile) {
     let disk = &scene.disks[&host];
     let mut dice = Dice::new(scene.tape.header.seed, entity("rot", &[action.id]));
-    let found = choose(scene, host, |atlas, image, life, filtered| {
-        atlas.rot(host, image, life, file, filtered, &mut dice)
-    });
+    let found =
+        choose(scene, host, |atlas, image, life, filtered| atlas.rot(host, image, life, file, filtered, &mut dice));
     let Some((place, held)) = found else { return };
     disk.flip(&place.path, place.at, place.bit);
     took_effect(scene, "bit-rot", (host, file), &place.path, &[held]);

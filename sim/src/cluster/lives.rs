@@ -76,7 +76,25 @@ pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
 
 /// Asks a host to stop in order.
 pub(super) fn stop(scene: &Scene, host: HostId) {
-    scene.seen(|seen| seen.stop(host));
+    let _ = scene.seen(|seen| seen.stop(host));
+}
+
+/// A member leaves its group.
+pub(super) fn leave(scene: &Scene, host: HostId) {
+    scene.seen(|seen| {
+        if seen.stop(host) {
+            seen.leaving.insert(host);
+        }
+    });
+}
+
+/// A member joins its group: at once, or when the process of before has stopped. One that stays there has joined already.
+pub(super) fn join(scene: &Rc<Scene>, host: HostId) {
+    if scene.world.is_up(host) && scene.seen(|seen| seen.leaving.contains(&host)) {
+        scene.seen(|seen| seen.joining.insert(host));
+        return;
+    }
+    start(scene, host);
 }
 
 pub(super) fn restart(scene: &Scene, host: HostId, down_ms: u64) {
@@ -106,6 +124,17 @@ pub(super) fn exited(scene: &Scene, host: HostId) {
     if let Some(down_ms) = scene.seen(|seen| seen.restarts.remove(&host)) {
         come_back(scene, host, down_ms);
     }
+    if left(scene, host) {
+        come_back(scene, host, 0);
+    }
+}
+
+/// A member is no longer there. Whether it was to join again.
+fn left(scene: &Scene, host: HostId) -> bool {
+    scene.seen(|seen| {
+        seen.leaving.remove(&host);
+        seen.joining.remove(&host)
+    })
 }
 
 /// Ends the process of a host, or its whole machine, and starts it again after a while.
@@ -130,11 +159,12 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     }
     scene.gone(host);
     scene.seen(|seen| seen.restarts.remove(&host));
+    let joins = left(scene, host);
     if how != Death::Killed && matches!(scene.cast.role(host), Role::Consumer(_)) {
         scene.seen(|seen| seen.vanished_ns = Some(scene.now()));
     }
     scene.cut(kind, host, durable, lied);
-    if let Some(down_ms) = down_ms {
+    if let Some(down_ms) = down_ms.or(joins.then_some(0)) {
         come_back(scene, host, down_ms);
     }
 }

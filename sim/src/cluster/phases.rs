@@ -50,7 +50,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
     match job {
         Job::Act(index) => act::act(scene, index),
         Job::End(index) => ends::end(scene, index),
-        Job::Stop(host) => scene.seen(|seen| seen.stop(host)),
+        Job::Stop(host) => super::lives::stop(scene, host),
         Job::Start(host) => lives::returns(scene, host),
         Job::Anew(host) => lives::start_refused(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),

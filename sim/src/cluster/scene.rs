@@ -107,6 +107,10 @@ pub(crate) struct Seen {
     pub returns: BTreeMap<HostId, u32>,
     /// Hosts that are stopping to be started again, and after how long.
     pub restarts: BTreeMap<HostId, u64>,
+    /// Members that were asked to leave and still stop.
+    pub leaving: BTreeSet<HostId>,
+    /// Those of them that join again once they have stopped.
+    pub joining: BTreeSet<HostId>,
     /// What name servers answered: the brokers and read queues of a topic.
     pub routes: BTreeMap<(HostId, String), Route>,
     /// Since when a name server lists a broker for a topic, ns.
@@ -154,8 +158,8 @@ impl Seen {
         }
         self.history.len() as u64 + 1
     }
-    /// Asks the process of a host to stop in order.
-    pub fn stop(&mut self, host: HostId) {
+    /// Asks the process of a host to stop in order. Whether there is one.
+    pub fn stop(&mut self, host: HostId) -> bool {
         let sent = [
             self.brokers.get(&host).map(Handle::try_stop),
             self.name_servers.get(&host).map(Handle::try_stop),
@@ -163,6 +167,7 @@ impl Seen {
             self.consumers.get(&host).and_then(|agent| agent.handle().map(Handle::try_stop)),
         ];
         assert!(sent.iter().flatten().count() <= 1, "a host has one process");
+        sent.iter().any(Option::is_some)
     }
     fn gone(&mut self, host: HostId) {
         self.brokers.remove(&host);
@@ -262,24 +267,32 @@ impl Scene {
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
         self.note_fault(kind, host, target, durable);
     }
+    /// A partition took effect that never ends, and that the cluster tolerates.
+    pub fn lasts(&self, kind: &str, host: HostId, target: &str) {
+        self.log.record(self.now(), host, Kind::Fault, &(kind, target));
+        self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
+        let (kind, target) = (kind.to_owned(), target.to_owned());
+        let (of, durable, damage) = (None, None, None);
+        self.write_fault(host, Op::Fault { kind, target, of, durable, lied: false, damage, lasts: true });
+    }
     /// A process or machine died; `lied` when a power cut took what a sync had named durable.
     pub fn cut(&self, kind: &str, host: HostId, durable: Durable, lied: bool) {
         self.log.record(self.now(), host, Kind::Fault, &(kind, self.cast.name(host), lied));
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
         let (kind, target) = (kind.to_owned(), self.cast.name(host).to_owned());
-        self.write_fault(host, Op::Fault { kind, target, of: None, durable, lied, damage: None });
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable, lied, damage: None, lasts: false });
     }
     /// A file of a broker was damaged, and with it messages: by topic and queue, their offsets.
     pub fn damaged(&self, kind: &str, host: HostId, target: &str, path: &str, damage: Damaged) {
         self.log.record(self.now(), host, Kind::Fault, &(kind, target, path));
         self.seen(|seen| *seen.faults.entry(kind.to_owned()).or_default() += 1);
         let (kind, target) = (kind.to_owned(), target.to_owned());
-        self.write_fault(host, Op::Fault { kind, target, of: None, durable: None, lied: false, damage });
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable: None, lied: false, damage, lasts: false });
     }
     /// A fault of a kind is over.
     pub fn heal(&self, of: &str, host: HostId, target: &str) {
         let (kind, target, of) = ("heal".to_owned(), target.to_owned(), Some(of.to_owned()));
-        self.write_fault(host, Op::Fault { kind, target, of, durable: None, lied: false, damage: None });
+        self.write_fault(host, Op::Fault { kind, target, of, durable: None, lied: false, damage: None, lasts: false });
     }
     /// A host that was down starts again.
     pub fn started(&self, host: HostId) {
@@ -295,7 +308,7 @@ impl Scene {
     }
     fn note_fault(&self, kind: &str, host: HostId, target: &str, durable: Durable) {
         let (kind, target) = (kind.to_owned(), target.to_owned());
-        self.write_fault(host, Op::Fault { kind, target, of: None, durable, lied: false, damage: None });
+        self.write_fault(host, Op::Fault { kind, target, of: None, durable, lied: false, damage: None, lasts: false });
     }
     fn write_fault(&self, host: HostId, op: Op) {
         let Op::Fault { kind, target, .. } = &op else { return };

@@ -101,3 +101,21 @@ fn a_body_a_latency_or_a_queue_changes_the_hash() {
     }
     assert_ne!(base, fresh(&other, 1).hash, "another queue, so another offset");
 }
+
+#[test]
+fn a_member_that_joins_while_it_still_stops_is_there_afterwards() {
+    let mut tape = small();
+    let mut at = |id, what| tape.actions.push(Action { id, when: Trigger::At { at: 2_000 }, what });
+    // In one moment: nothing has stopped in between.
+    at(60, What::Leave { client: "g-1".into() });
+    at(61, What::Join { client: "g-1".into() });
+    // One that runs has joined already.
+    at(62, What::Join { client: "g-2".into() });
+    let ((_, history), _) = logged(&tape, 1);
+    let lines: Vec<String> = history.records.iter().map(crate::history::Record::to_line).collect();
+    let starts = |name: &str| lines.iter().filter(|line| line.contains("\"start\"") && line.contains(name)).count();
+    assert_eq!((starts("g-1"), starts("g-2")), (1, 0), "{lines:#?}");
+    let again = lines.iter().position(|line| line.contains("\"start\"") && line.contains("g-1")).unwrap();
+    let owns = |line: &String| ["\"assign\"", "\"g-1\"", "broker-"].iter().all(|word| line.contains(word));
+    assert!(lines[again..].iter().any(owns), "it takes queues again");
+}

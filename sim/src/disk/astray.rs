@@ -259,7 +259,11 @@ mod tests {
         let read = |unit: &[u8]| QueueEntry::read(unit).unwrap();
         let lost = vec![Held::Entry(place(3), read(&[0; 20])), Held::Entry(place(5), read(&entry(900, 9)))];
         assert_eq!(entries(path, &(before.clone(), zeros.clone()), &none), Some(lost.clone()));
-        assert_eq!(entries(path, &(before.clone(), zeros), &tagged), Some(lost), "an entry without a message has no tag");
+        assert_eq!(
+            entries(path, &(before.clone(), zeros), &tagged),
+            Some(lost),
+            "an entry without a message has no tag"
+        );
         let wrong = vec![Held::Entry(place(3), read(&entry(700, 8)))];
         assert_eq!(entries(path, &(before.clone(), other.clone()), &none), Some(wrong));
         assert_eq!(entries(path, &(before, other), &tagged), None);

@@ -23,13 +23,7 @@ impl Spell {
     pub fn is_moment(&self) -> bool {
         matches!(
             self.kind.as_str(),
-            "lost-response"
-                | "clock-step"
-                | "reset"
-                | "half-close"
-                | "bit-rot"
-                | "misdirected-write"
-                | "topic-deleted"
+            "lost-response" | "clock-step" | "reset" | "half-close" | "bit-rot" | "misdirected-write" | "topic-deleted"
         )
     }
     /// Whether the process is not there.

@@ -120,8 +120,8 @@ impl FaultSpec {
     fn check(&self) -> Result<(), String> {
         use FaultKind::{
             BitRot, ClockDrift, ClockStep, DiskFull, DiskReplaced, DiskStalled, HalfClose, HeartbeatDelay,
-            HeartbeatLoss, Kill, LostResponse, MisdirectedWrite, Partition, Pause, PowerLoss, ReadError, Reset, Restart,
-            SlowCpu, SlowDisk, SlowLink, StuckHandler, SyncError, SyncLie, ThinLink, WriteError,
+            HeartbeatLoss, Kill, LostResponse, MisdirectedWrite, Partition, Pause, PowerLoss, ReadError, Reset,
+            Restart, SlowCpu, SlowDisk, SlowLink, StuckHandler, SyncError, SyncLie, ThinLink, WriteError,
         };
         let lasting = [
             Pause,

@@ -105,7 +105,9 @@ pub(super) fn judge_index(store: &impl Files, slots: u32, log: &Log, licence: &L
         record.keys.iter().for_each(|hash| *missing.entry((record.physical, *hash)).or_default() += 1);
     }
     for entry in files.iter().flat_map(IndexFile::reachable) {
-        let damaged = licence.ranges.iter().any(|range| range.contains(&entry.physical));
+        // Where a damaged end was cut, whole records may stand again.
+        let is_whole = records.contains_key(&entry.physical);
+        let damaged = !is_whole && licence.ranges.iter().any(|range| range.contains(&entry.physical));
         if entry.physical >= log.begin && !damaged {
             *missing.entry((entry.physical, entry.hash)).or_default() -= 1;
         }

@@ -98,3 +98,117 @@ fn damage_at_the_begin_or_in_a_snapshot_does_not_keep_a_store_closed() {
         assert!(path == LOG || path == "checkpoint" || rig.said(path), "{:?}", rig.news);
     }
 }
+
+/// Forty messages of each of two queues, one queue after the other, in files; the store has them cold.
+fn two_queues() -> Rig {
+    let mut rig = rig(|config| {
+        config.log_file_bytes = 1 << 16;
+        config.queue_file_entries = 100;
+    });
+    for queue in 0..2 {
+        (0..40).for_each(|_| drop(rig.add("T", queue, 20)));
+    }
+    rig.pass(30);
+    rig.pass(30);
+    rig.die(false, true);
+    rig
+}
+
+/// Writes over a part of a file.
+fn overwrite(rig: &mut Rig, path: &str, at: u64, with: &[u8]) {
+    let mut bytes = rig.disk.content(path).unwrap().to_vec();
+    bytes[at as usize..at as usize + with.len()].copy_from_slice(with);
+    rig.disk.put(path, &bytes);
+}
+
+/// The offsets that a reader of a queue of forty messages gets.
+fn read_forty(rig: &mut Rig, queue_id: u32, tags: Option<&[i32]>) -> Vec<i64> {
+    let (mut offset, mut found) = (0, Vec::new());
+    while offset < 40 {
+        let got = rig.get(&Get { topic: "T", queue_id, offset, max: 32, max_bytes: 1 << 20, tags });
+        assert!(got.next_offset > offset, "a reader is led on: {:?}", got.status);
+        offset = got.next_offset;
+        for bytes in &got.records {
+            found.extend(crate::message::record::records(bytes).map(|record| record.queue_offset));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_sector_of_entries_of_another_queue_is_put_right_from_the_log() {
+    let (other, mine) = (QUEUE, "consumequeue/T/1/00000000000000000000");
+    for (from, at) in [(0, 0), (0, 200), (100, 0), (288, 288)] {
+        let mut rig = two_queues();
+        let before = rig.disk.content(mine).unwrap();
+        let sector = rig.disk.content(other).unwrap()[from..from + 512].to_vec();
+        overwrite(&mut rig, mine, at, &sector);
+        rig.start();
+        assert_eq!(read_forty(&mut rig, 1, None), (0..40).collect::<Vec<_>>(), "{from} to {at}");
+        assert_eq!(rig.store.damage().0, 0, "nothing is lost");
+        assert!(rig.disk.content(mine).unwrap() == before, "the file is as it was");
+    }
+}
+
+#[test]
+fn a_sector_without_entries_is_put_right_for_readers_of_some_tags_too() {
+    // Hashes of t0, t1 and t2.
+    for tags in [None, Some(&[3644, 3645, 3646][..])] {
+        for at in [0, 120, 288] {
+            let mut rig = two_queues();
+            overwrite(&mut rig, QUEUE, at, &[0; 512]);
+            rig.start();
+            assert_eq!(read_forty(&mut rig, 0, tags), (0..40).collect::<Vec<_>>(), "from byte {at}");
+            assert_eq!(rig.store.damage().0, 0, "nothing is lost");
+        }
+    }
+}
+
+#[test]
+fn a_record_at_the_place_of_another_is_not_taken_for_it() {
+    let (mut rig, _) = filled();
+    rig.start();
+    let placed: Vec<Placed> = (0..10).map(|_| rig.add("T", 0, 200)).collect();
+    rig.die(false, true);
+    let of = |n: usize| placed[n].physical as usize..placed[n + 1].physical as usize;
+    let copy = rig.disk.content(LOG).unwrap()[of(2)].to_vec();
+    assert_eq!(copy.len(), of(6).len(), "it fits into the place of the other");
+    overwrite(&mut rig, LOG, placed[6].physical, &copy);
+    rig.start();
+    assert!(rig.said(&format!("belongs to {}", placed[2].physical)), "{:?}", rig.news);
+    assert_eq!(rig.store.queue_range("T", 0), 0..20, "no number is given twice");
+    let mut found = Vec::new();
+    for offset in 10..20 {
+        let got = rig.ask("T", 0, offset, 1);
+        found.extend(
+            got.records.iter().flat_map(|bytes| crate::message::record::records(bytes)).map(|r| r.queue_offset),
+        );
+    }
+    assert_eq!(found, [10, 11, 12, 13, 14, 15, 17, 18, 19], "only the one is lost, and none comes twice");
+}
+
+#[test]
+fn entries_that_are_missing_do_not_hide_messages_when_old_ones_are_removed() {
+    let mut rig = rig(|config| {
+        config.delete_at_hours = Vec::new();
+        config.queue_file_entries = 400;
+    });
+    let placed: Vec<Placed> = (0..300).map(|_| rig.add("T", 0, 100)).collect();
+    rig.pass(30);
+    rig.pass(30);
+    rig.die(false, true);
+    overwrite(&mut rig, QUEUE, 140 * ENTRY, &[0; 512]);
+    rig.start();
+    rig.disk.usage = crate::node::Usage { total: 100, free: 14 };
+    for _ in 0..100 {
+        rig.pass(11);
+        if rig.store.marks().begin > 0 {
+            break;
+        }
+    }
+    let begin = rig.store.marks().begin;
+    let first = placed.iter().position(|placed| placed.physical >= begin).expect("some are kept") as u64;
+    assert!((100..150).contains(&first), "the search for it meets the damage: {first}");
+    assert_eq!(rig.store.queue_range("T", 0), first..300);
+    assert_eq!(rig.ask("T", 0, 149, 1).count, 1, "it is put right");
+}
