@@ -309,20 +309,6 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bugs/neighbours-of-another-queue", "misdirected-write"],
     },
     Plant {
-        name: "record-of-another-kept",
-        about: "recovery takes a record for the one in whose place the disk put it",
-        oracles: &[
-            Oracle::Projection,
-            Oracle::Dense,
-            Oracle::Duplicate,
-            Oracle::Phantom,
-            Oracle::QueueOrder,
-            Oracle::Lost,
-            Oracle::RecoveryIdempotent,
-        ],
-        scenarios: &["misdirected-write"],
-    },
-    Plant {
         name: "read-error-skips",
         about: "the broker leads a reader past what the disk could not read",
         oracles: &[Oracle::Lost],
