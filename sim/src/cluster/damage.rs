@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::scene::Scene;
 use crate::dice::{Dice, entity};
 use crate::disk::{Astray, Atlas, Held, Image, MachineLife};
-use crate::tape::{Action, StoreFile};
+use crate::tape::{Action, StoreFile, What};
 use crate::world::HostId;
 
 /// The run of the operating system of a host, as its broker is told it.
@@ -46,10 +46,14 @@ fn choose<T>(
     ask: impl FnOnce(&Atlas, &Image, MachineLife<'_>, &BTreeSet<String>) -> Option<T>,
 ) -> Option<T> {
     let groups = scene.tape.header.config.groups.values();
-    let filtered: BTreeSet<String> = groups.flat_map(|group| group.tags.keys().cloned()).collect();
-    let (image, boot) = (scene.disks[&host].image(), boot_of(scene, host));
+    let later = scene.tape.actions.iter().filter_map(|action| match &action.what {
+        What::Subscribe { topic, tags: Some(_), .. } => Some(topic.clone()),
+        _ => None,
+    });
+    let filtered: BTreeSet<String> = groups.flat_map(|group| group.tags.keys().cloned()).chain(later).collect();
+    let boot = boot_of(scene, host);
     let life = MachineLife { boot: &boot, is_down: !scene.world.is_up(host) };
-    scene.seen(|seen| ask(&seen.atlas, &image, life, &filtered))
+    scene.disks[&host].look(|image| scene.seen(|seen| ask(&seen.atlas, image, life, &filtered)))
 }
 
 /// Tells atlas and history what was hit.
