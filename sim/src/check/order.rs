@@ -83,7 +83,10 @@ impl Order {
         let (topic, place) = facts.queue(queue);
         if let Some(before) = before.filter(|b| b.highest > offset) {
             let was_deleted = facts.faults.deleted(facts.name(topic), 0.0, message.ended.1);
-            if was_deleted || facts.faults.cuts(place, 0.0, message.ended.1).next().is_some() {
+            // The end of a log that was damaged leaves its positions to the next ones.
+            let is_lost = |at: u64| facts.faults.damaged(facts.name(topic), place, at, 0.0);
+            let lost_its_end = (offset..=before.highest).all(is_lost);
+            if was_deleted || lost_its_end || facts.faults.cuts(place, 0.0, message.ended.1).next().is_some() {
                 *all = Column::new(&self.pages);
                 all.push(Acked { t: message.ended.1, highest: offset, line: message.ended.0 });
                 return;

@@ -100,7 +100,15 @@ fn record(line: &str) -> Record {
             ("", Op::End { drained: true, deserted })
         }
         "fault" => {
-            let durable = words.get(4).filter(|mark| !["lied", "lasts"].contains(mark)).map(|mark| {
+            let mut damage: BTreeMap<String, BTreeMap<String, Vec<u64>>> = BTreeMap::new();
+            for mark in words[4..].iter().filter(|_| words[2] == "misdirected-write") {
+                let (queue, offset) = position(mark);
+                let queues = damage.entry("T".to_owned()).or_default();
+                queues.entry(queue.expect("a queue").id.to_string()).or_default().extend(offset);
+            }
+            let damage = (!damage.is_empty()).then_some(damage);
+            let is_mark = |mark: &&&str| damage.is_none() && !["lied", "lasts"].contains(*mark);
+            let durable = words.get(4).filter(is_mark).map(|mark| {
                 let (queue, offset) = position(mark);
                 let queue = queue.expect("a queue").id.to_string();
                 let marks = BTreeMap::from([(queue, offset.expect("a mark"))]);
@@ -108,7 +116,7 @@ fn record(line: &str) -> Record {
             });
             let (lied, lasts) = (words.last() == Some(&"lied"), words.last() == Some(&"lasts"));
             let (kind, target) = (words[2].into(), words[3].into());
-            ("", Op::Fault { kind, target, of: None, durable, lied, damage: None, lasts })
+            ("", Op::Fault { kind, target, of: None, durable, lied, damage, lasts })
         }
         "reset" => {
             let (queue, offset) = (Queue::parse(words[4]).expect("a queue"), words[5].parse().expect("an offset"));
@@ -288,6 +296,24 @@ fn phantom_position_reused() {
     broken("phantom/position-reused", &two(""));
     broken("phantom/position-reused", &two("3 fault power b\n 4 fault heal b\n"));
     assert_eq!(found_in(asynchronous(), &two("3 fault power a\n 4 fault heal a\n")), [] as [&str; 0]);
+}
+
+#[test]
+fn an_end_that_was_damaged_leaves_its_positions_to_the_next_messages() {
+    let again = |hit: &str| {
+        let before = "1 p1 send 1 T k1\n 2 p1 ok 1 a:0@0\n 3 p1 send 2 T k2\n 4 p1 ok 2 a:0@1\n";
+        format!("{before} 5 fault misdirected-write a {hit}\n 6 p1 send 3 T k3\n 7 p1 ok 3 a:0@0")
+    };
+    green(&again("a:0@0 a:0@1"));
+    broken("queue-order/stored-out-of-order", &again("a:0@0"));
+    broken("queue-order/stored-out-of-order", &again("a:0@1"));
+}
+
+#[test]
+fn what_is_stored_where_a_message_was_damaged_is_not_excused() {
+    let hit = "5 fault misdirected-write a a:0@0\n";
+    green(&format!("1 c1 has g T a:0\n 3 p1 send 1 T k1\n 4 p1 ok 1 a:0@0\n {hit} 9 end"));
+    broken("lost/never-delivered", &format!("1 c1 has g T a:0\n {hit} 7 p1 send 1 T k1\n 8 p1 ok 1 a:0@0\n 9 end"));
 }
 
 #[test]
