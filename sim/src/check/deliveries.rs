@@ -7,6 +7,7 @@ use seedmq_reports::Oracle;
 
 use super::commits::Commits;
 use super::facts::{At, Facts, MessageId, Name, QueueId, Visit};
+use super::faults::Fault;
 use super::found::Found;
 use super::kept::{Column, Map, Pages};
 use super::{unsure, violation};
@@ -246,7 +247,8 @@ fn unlicensed(facts: &Facts, commits: &Commits, before: &Seen, now: &Visit) -> O
     if first.client == now.client && first.session == now.session {
         let (_, queue) = facts.queue(place.queue);
         let client = facts.name(now.client);
-        let excused = facts.faults.during(first.at.1, now.at.1).any(|f| f.touches(client) || f.touches_queue(queue));
+        let concerns = |f: &Fault| f.shows(now.at.1) && (f.touches(client) || f.touches_queue(queue));
+        let excused = facts.faults.during(first.at.1, now.at.1).any(concerns);
         return (!excused).then_some("same-owner");
     }
     let since = if now.session.since.0 == 0 { now.at.1 } else { now.session.since.1 };

@@ -64,6 +64,11 @@ impl Fault {
         !self.lasts && queue.broker.as_ref().is_none_or(|broker| self.touches(broker))
     }
 
+    /// Whether what it does to its nodes may still show at a time: one that they live with shows when it begins.
+    pub fn shows(&self, t: f64) -> bool {
+        !self.lasts || t <= self.from + super::AFTERMATH_MS
+    }
+
     /// Whether it is known to have left the message at a position in place.
     pub fn kept(&self, topic: &str, queue: &Queue, offset: u64) -> bool {
         let marks = self.durable.as_ref().filter(|_| !self.is_new_disk()).and_then(|durable| durable.get(topic));

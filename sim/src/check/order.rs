@@ -1,7 +1,8 @@
 //! Order: of positions as producers were told them, of deliveries within a queue, and of deliveries within a business id.
 //!
 //! Invariant: only first deliveries are compared; a repeat is the business of the duplicate checker. A power cut that took a
-//! tail away begins a queue anew. Order holds within a queue; a business id keeps its queue as long as no fault of a server
+//! tail away begins a queue anew. What a group passed over because somebody did not read it may come later, when the group is sent back and
+//! reads it. Order holds within a queue; a business id keeps its queue as long as no fault of a server
 //! could change the list of queues that producers choose from.
 
 use std::collections::BTreeMap;
@@ -144,6 +145,9 @@ impl Order {
                 return;
             }
         }
+        if passed_over(facts, visit, front.at) {
+            return;
+        }
         let same = front.client == visit.client && front.since == visit.session.since;
         if !strict && (!same || facts.rules(visit.place.audience).parallel) {
             return;
@@ -175,7 +179,8 @@ impl Order {
             return;
         };
         let overtaken = message.outcome == Some(Phase::Ok) && message.ended.1 < latest.sent;
-        if overtaken && !moved(facts, visit, &message, &latest) && !taken(facts, visit, id, &latest) {
+        let excused = moved(facts, visit, &message, &latest) || taken(facts, visit, id, &latest);
+        if overtaken && !excused && !passed_over(facts, visit, latest.at) {
             let later = facts.message(latest.message);
             let mut v = violation(Oracle::KeyOrder, "overtaken", "consumer");
             v.topic_kind = facts.topic_kind(message.topic);
@@ -199,6 +204,13 @@ impl Order {
 /// Whether the business id may have changed its queue between the two.
 fn moved(facts: &Facts, visit: &Visit, message: &Message, latest: &Latest) -> bool {
     latest.queue != visit.place.queue && facts.routes_may_change(message.invoked.1, latest.sent)
+}
+
+/// Whether the group may have passed the message over, by its subscriptions, before it was at a later one.
+fn passed_over(facts: &Facts, visit: &Visit, later: At) -> bool {
+    let Some(message) = visit.message.map(|id| facts.message(id)) else { return false };
+    let (of, tag) = ((facts.group(visit.place.audience), message.topic), message.tag.map(|tag| facts.label(tag)));
+    facts.subscriptions.may_skip(of, tag.as_deref(), message.invoked.1, later.1) == Some(true)
 }
 
 /// Whether a power cut may have taken the message from the disk before the later one was stored.
