@@ -168,6 +168,9 @@ struct RunArgs {
     /// that was not reached then makes the campaign red.
     #[arg(long, conflicts_with_all = ["seeds", "shard"])]
     until_marks: bool,
+    /// Start no new seed after the first run that is not green.
+    #[arg(long)]
+    until_red: bool,
     /// Only part I of N of the campaign, counted from 0, as in 3/64; see `merge`.
     #[arg(long, value_parser = shard::parse, value_name = "I/N", requires = "seeds")]
     shard: Option<shard::Shard>,

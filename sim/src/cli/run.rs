@@ -229,22 +229,32 @@ pub fn run(args: &RunArgs) -> Exit {
     }
     let (plants, report) = (args.plant.clone(), args.report.clone());
     let plan = Plan { runner, plants, twice_every: args.twice_every, report };
-    perform(&plan, Deadline::after(time), tasks(&chosen, seeds, shard), total, args.until_marks, &mut collector);
+    let until = Until { time: Deadline::after(time), marks: args.until_marks, red: args.until_red };
+    perform(&plan, until, tasks(&chosen, seeds, shard), total, &mut collector);
     collector.complete(args.until_marks);
     collector.report(&outputs)
 }
 
-/// Runs tasks and collects them; until every mark was reached, if that is what is wanted.
+/// What ends a campaign before its last seed.
+struct Until {
+    /// No new run after this.
+    time: Deadline,
+    /// Every mark was reached.
+    marks: bool,
+    /// A run is not green.
+    red: bool,
+}
+
+/// Runs tasks and collects them, until there is a reason to end.
 fn perform<'a>(
     plan: &Plan,
-    deadline: Deadline,
+    until: Until,
     tasks: impl Iterator<Item = Task<'a>> + Send,
     total: Option<u64>,
-    until_marks: bool,
     collector: &mut Collector,
 ) {
-    let (bar, mut red, reached) = (progress(total), 0, AtomicBool::new(false));
-    let go_on = || !plan.runner.stopped() && !deadline.passed() && !reached.load(Ordering::Relaxed);
+    let (bar, mut red, enough) = (progress(total), 0, AtomicBool::new(false));
+    let go_on = || !plan.runner.stopped() && !until.time.passed() && !enough.load(Ordering::Relaxed);
     spread(
         plan.runner.jobs,
         tasks,
@@ -257,13 +267,14 @@ fn perform<'a>(
             if record.verdict != Verdict::Green {
                 red += 1;
                 bar.set_message(format!("{red} not green"));
+                enough.fetch_or(until.red, Ordering::Relaxed);
             }
             collector.take(record, planned);
             bar.inc(1);
-            if until_marks {
+            if until.marks {
                 let missing = collector.unreached().len();
                 bar.set_message(format!("{red} not green, {missing} marks to reach"));
-                reached.store(missing == 0, Ordering::Relaxed);
+                enough.fetch_or(missing == 0, Ordering::Relaxed);
             }
         },
     );
@@ -272,6 +283,10 @@ fn perform<'a>(
     let of = total.map_or(String::new(), |n| format!(" of {n}"));
     if plan.runner.stopped() {
         eprintln!("sim: interrupted after {done}{of} runs; the report covers these");
+    } else if until.red && red > 0 {
+        eprintln!(
+            "sim: the first run that is not green ended the campaign after {done}{of} runs; the report covers these"
+        );
     } else if total.is_some_and(|total| done < total) {
         eprintln!("sim: the time was up after {done}{of} runs; the report covers these");
     }
