@@ -8,6 +8,7 @@ pub mod figures;
 pub mod history;
 pub mod judged;
 pub mod load;
+pub mod mutants;
 pub mod process;
 pub mod raw;
 pub mod scenes;
