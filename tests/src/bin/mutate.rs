@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use seedmq_tests::mutants::campaign::Campaigns;
+use seedmq_tests::mutants::campaign::{Campaigns, Subject};
 use seedmq_tests::mutants::draw::{self, Choice, Mutant};
 use seedmq_tests::mutants::outcome::{Findings, Judged, Outcome, table};
+use seedmq_tests::mutants::schema::Schema;
 use seedmq_tests::mutants::tree::{Built, Tree};
 use seedmq_tests::tools::repository;
 
@@ -67,60 +68,79 @@ enum Refusal {
 struct Bench<'a> {
     tree: Tree,
     campaigns: Campaigns<'a>,
-    /// The simulator without a change.
-    unchanged: PathBuf,
-    /// The simulator with one.
+    /// The simulator with every change that can be switched on; with none on it is the unchanged one.
+    switched: PathBuf,
+    /// The simulator with one change built in.
     changed: PathBuf,
 }
 
 impl Bench<'_> {
-    /// Builds the unchanged program; runs its campaign unless that is known to be green.
+    fn unchanged(&self) -> Subject<'_> {
+        Subject { program: &self.switched, on: None }
+    }
+
+    /// Builds the program with all changes that can be behind a switch; says which these are.
+    fn switch(&self, mutants: &[(u32, &Mutant)]) -> Result<Vec<u32>, Refusal> {
+        let (begun, mut with) = (Instant::now(), mutants.to_vec());
+        loop {
+            let schema = Schema::of(&with, |path| self.tree.text(path));
+            eprintln!("building the simulator with {} changes that can be switched on", schema.places.len());
+            let built = self.tree.put(&schema.files).and_then(|()| self.tree.build(&self.switched));
+            let built = built.map_err(Refusal::Usage)?;
+            if self.campaigns.interrupted.load(Ordering::Relaxed) {
+                return Err(Refusal::NotGreen("interrupted".into()));
+            }
+            let errors = match built {
+                Built::Program => {
+                    eprintln!("  built in {:.0} s", begun.elapsed().as_secs_f64());
+                    return Ok(schema.places.into_keys().collect());
+                }
+                Built::Not(errors) => errors,
+            };
+            let blamed = schema.blamed(&errors);
+            if blamed.is_empty() {
+                return Err(Refusal::NotGreen(format!("the simulator does not build:\n{errors}")));
+            }
+            eprintln!("  {} of them need a build of their own", blamed.len());
+            with.retain(|(number, _)| !blamed.contains(number));
+        }
+    }
+
+    /// Runs the campaign without a change, unless that is known to be green.
     fn baseline(&self, findings: &mut Findings) -> Result<(), Refusal> {
-        let begun = Instant::now();
-        eprintln!("building the simulator without a change");
-        let built = self.tree.build(&self.unchanged).map_err(Refusal::Usage)?;
-        if self.campaigns.interrupted.load(Ordering::Relaxed) {
-            return Err(Refusal::NotGreen("interrupted".into()));
-        }
-        match built {
-            Built::Program => eprintln!("  built in {:.0} s", begun.elapsed().as_secs_f64()),
-            Built::Not(errors) => return Err(Refusal::NotGreen(format!("the simulator does not build:\n{errors}"))),
-        }
         if findings.baseline_runs > 0 {
-            eprintln!("  its campaign is known to be green: {} runs", findings.baseline_runs);
+            eprintln!("without a change the campaign is known to be green: {} runs", findings.baseline_runs);
             return Ok(());
         }
-        let ran = self.campaigns.all(&self.unchanged).map_err(Refusal::NotGreen)?;
+        let ran = self.campaigns.all(self.unchanged()).map_err(Refusal::NotGreen)?;
         if let Some(red) = ran.red {
-            let what = red.signature.or(red.note).unwrap_or_default();
-            return Err(Refusal::NotGreen(format!(
-                "{}:{} is not green without any change: {what}",
-                red.scenario, red.seed
-            )));
+            let (run, what) = (red.handle(), red.signature.or(red.note).unwrap_or_default());
+            return Err(Refusal::NotGreen(format!("{run} is not green without any change: {what}")));
         }
-        eprintln!("  green: {} runs in {:.0} s", ran.runs, ran.seconds);
+        eprintln!("without a change the campaign is green: {} runs in {:.0} s", ran.runs, ran.seconds);
         findings.baseline_runs = ran.runs;
         Ok(())
     }
 
-    /// Builds with one change and looks for a seed that shows it.
-    fn judge(&self, mutant: &Mutant) -> Judged {
+    /// Looks for a seed that shows a change, by its switch or built in.
+    fn judge(&self, mutant: &Mutant, on: Option<u32>) -> Judged {
         let begun = Instant::now();
-        let failed = |why| Judged::new(mutant, begun.elapsed().as_secs_f64(), Outcome::Failed { why });
-        let built = self.tree.change(mutant).and_then(|_until_built| self.tree.build(&self.changed));
-        let build_s = begun.elapsed().as_secs_f64();
-        match built {
-            Err(why) => return failed(why),
-            Ok(Built::Not(_)) => return Judged::new(mutant, build_s, Outcome::DidNotBuild),
-            Ok(Built::Program) => {}
+        if on.is_none() {
+            match self.tree.put_one(mutant).and_then(|()| self.tree.build(&self.changed)) {
+                Err(why) => return Judged::new(mutant, 0.0, Outcome::Failed { why }),
+                Ok(Built::Not(_)) => return Judged::new(mutant, begun.elapsed().as_secs_f64(), Outcome::DidNotBuild),
+                Ok(Built::Program) => {}
+            }
         }
-        let ran = match self.campaigns.all(&self.changed) {
+        let build_s = begun.elapsed().as_secs_f64();
+        let program = if on.is_some() { &self.switched } else { &self.changed };
+        let ran = match self.campaigns.all(Subject { program, on }) {
             Ok(ran) => ran,
-            Err(why) => return failed(why),
+            Err(why) => return Judged::new(mutant, build_s, Outcome::Failed { why }),
         };
         let outcome = match &ran.red {
             None => Outcome::Survived,
-            Some(red) => match self.campaigns.is_green(&self.unchanged, &red.scenario, red.seed) {
+            Some(red) => match self.campaigns.is_green(self.unchanged(), &red.scenario, red.seed) {
                 Ok(true) => Outcome::caught(red),
                 Ok(false) => Outcome::RedWithout { run: red.handle() },
                 Err(why) => Outcome::Failed { why },
@@ -128,40 +148,27 @@ impl Bench<'_> {
         };
         Judged { runs: ran.runs, campaign_s: ran.seconds, ..Judged::new(mutant, build_s, outcome) }
     }
-}
 
-/// Judges every drawn change; those that are known are taken from the findings, unless they are asked for by name.
-fn judge_all(
-    bench: &Bench<'_>,
-    drawn: &[Mutant],
-    again: bool,
-    findings: &mut Findings,
-    json: &Path,
-) -> Result<Vec<Judged>, String> {
-    let mut judged: Vec<Judged> = Vec::new();
-    for (number, mutant) in (1..).zip(drawn) {
-        let known = findings.mutants.iter().find(|known| known.name == mutant.name).filter(|_| !again);
-        eprintln!("[{number}/{}] {}", drawn.len(), mutant.name);
-        let one = known.cloned().unwrap_or_else(|| bench.judge(mutant));
-        if bench.campaigns.interrupted.load(Ordering::Relaxed) {
-            eprintln!("interrupted; what was found until then is kept in {}", json.display());
-            break;
+    /// Judges changes; what was found is kept after each. Those that have a switch come first.
+    fn judge_all(&self, drawn: &[(u32, &Mutant)], findings: &mut Findings, json: &Path) -> Result<(), Refusal> {
+        let switched = self.switch(drawn)?;
+        self.baseline(findings)?;
+        let has = |number: &u32| switched.contains(number);
+        let (first, last): (Vec<_>, Vec<_>) = drawn.iter().partition(|(number, _)| has(number));
+        for (place, (number, mutant)) in (1..).zip(first.into_iter().chain(last)) {
+            eprintln!("[{place}/{}] {}", drawn.len(), mutant.name);
+            let judged = self.judge(mutant, Some(number).filter(has));
+            if self.campaigns.interrupted.load(Ordering::Relaxed) {
+                eprintln!("interrupted; what was found until then is kept in {}", json.display());
+                break;
+            }
+            let (words, runs, seconds) = (judged.outcome.words(), judged.runs, judged.campaign_s);
+            eprintln!("  {words} ({runs} runs in {seconds:.1} s)");
+            findings.add(judged);
+            findings.keep(json).map_err(Refusal::Usage)?;
         }
-        eprintln!(
-            "  {} (built in {:.0} s, {} runs in {:.1} s)",
-            one.outcome.words(),
-            one.build_s,
-            one.runs,
-            one.campaign_s
-        );
-        // What could not be judged is tried again the next time.
-        if !matches!(one.outcome, Outcome::Failed { .. }) {
-            findings.add(one.clone());
-            findings.keep(json)?;
-        }
-        judged.push(one);
+        Ok(())
     }
-    Ok(judged)
 }
 
 fn run(arguments: &Arguments) -> Result<bool, Refusal> {
@@ -187,12 +194,17 @@ fn run(arguments: &Arguments) -> Result<bool, Refusal> {
     (findings.seed, findings.offered) = (*seed, offered);
     let (time, jobs) = (arguments.time, arguments.jobs);
     let campaigns = Campaigns { root: tree.root(), home: &home, time, jobs, interrupted: &interrupted };
-    let bench = Bench { tree, campaigns, unchanged: home.join("unchanged"), changed: home.join("changed") };
-    bench.baseline(&mut findings)?;
+    let bench = Bench { tree, campaigns, switched: home.join("switched"), changed: home.join("changed") };
+    let known = |mutant: &Mutant| findings.mutants.iter().any(|j| j.name == mutant.name && j.outcome.is_judged());
     let again = arguments.only.is_some();
-    let judged = judge_all(&bench, &drawn, again, &mut findings, &arguments.json).map_err(Refusal::Usage)?;
+    let todo: Vec<(u32, &Mutant)> = (1..).zip(&drawn).filter(|(_, mutant)| again || !known(mutant)).collect();
+    if !todo.is_empty() {
+        bench.judge_all(&todo, &mut findings, &arguments.json)?;
+    }
+    let found = |mutant: &Mutant| findings.mutants.iter().find(|judged| judged.name == mutant.name).cloned();
+    let judged: Vec<Judged> = drawn.iter().filter_map(found).collect();
     print!("{}", table(&judged));
-    Ok(judged.iter().all(|one| !matches!(one.outcome, Outcome::Failed { .. } | Outcome::RedWithout { .. })))
+    Ok(judged.len() == drawn.len() && judged.iter().all(|one| one.outcome.is_judged()))
 }
 
 fn main() -> ExitCode {

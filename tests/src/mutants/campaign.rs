@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use seedmq_reports::{RunRecord, Verdict};
 
+use super::schema::VARIABLE;
+
 /// A run of a green program takes two seconds at most; one that takes this hangs.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory of each process, in KiB: a change may well ask for more and more.
@@ -32,6 +34,15 @@ pub struct Campaigns<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
+/// A program, and the change that is switched on in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The simulator.
+    pub program: &'a Path,
+    /// The number of the change.
+    pub on: Option<u32>,
+}
+
 /// What a campaign came to.
 #[derive(Debug)]
 pub struct Ran {
@@ -45,26 +56,30 @@ pub struct Ran {
 
 impl Campaigns<'_> {
     /// Seeds of every scenario, until one is not green or the time is up.
-    pub fn all(&self, program: &Path) -> Result<Ran, String> {
+    pub fn all(&self, subject: Subject<'_>) -> Result<Ran, String> {
         let time = format!("{}ms", self.time.as_millis());
-        self.run(program, &[ALL, "--until-red", "--time", &time])
+        self.run(subject, &[ALL, "--until-red", "--time", &time])
     }
 
     /// Whether one seed is green.
-    pub fn is_green(&self, program: &Path, scenario: &str, seed: u64) -> Result<bool, String> {
-        Ok(self.run(program, &[scenario, "--seeds", &seed.to_string()])?.red.is_none())
+    pub fn is_green(&self, subject: Subject<'_>, scenario: &str, seed: u64) -> Result<bool, String> {
+        Ok(self.run(subject, &[scenario, "--seeds", &seed.to_string()])?.red.is_none())
     }
 
-    fn run(&self, program: &Path, words: &[&str]) -> Result<Ran, String> {
+    fn run(&self, subject: Subject<'_>, words: &[&str]) -> Result<Ran, String> {
         let (report, records) = (self.home.join("report"), self.home.join("records.json"));
         drop((fs::remove_dir_all(&report), fs::remove_file(&records)));
         let log = self.home.join("campaign.log");
         let told = |error| format!("{}: {error}", log.display());
         let out = fs::File::create(&log).map_err(told)?;
         let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -v \"$1\" && shift && exec \"$@\"", "sh", MEMORY_KIB]).arg(program).arg("run");
+        command
+            .args(["-c", "ulimit -v \"$1\" && shift && exec \"$@\"", "sh", MEMORY_KIB])
+            .arg(subject.program)
+            .arg("run");
         command.args(words).args(["--twice-every", "0", "--json"]).arg(&records).arg("--report").arg(&report);
         command.arg(format!("--worker-timeout={}s", WORKER_TIMEOUT.as_secs()));
+        command.env_remove(VARIABLE).envs(subject.on.map(|number| (VARIABLE, number.to_string())));
         command.args(self.jobs.map(|jobs| format!("--jobs={jobs}")));
         command.stdin(Stdio::null()).stderr(out.try_clone().map_err(told)?).stdout(out).current_dir(&self.root);
         let begun = Instant::now();

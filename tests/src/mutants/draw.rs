@@ -28,8 +28,52 @@ pub struct Mutant {
     pub file: String,
     /// The function around it.
     pub function: Option<Function>,
+    /// What is replaced.
+    pub genre: Genre,
+    /// Where it is.
+    pub span: Span,
+    /// What comes there instead.
+    pub replacement: String,
     /// The change, as a unified diff of that file.
     pub diff: String,
+}
+
+/// What a change replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Genre {
+    /// The body of a function, by a value.
+    FnValue,
+    /// An operator with two sides.
+    BinaryOperator,
+    /// An operator before its operand, by nothing.
+    UnaryOperator,
+    /// An arm of a `match` that has a wildcard too, by nothing.
+    MatchArm,
+    /// The condition of an arm.
+    MatchArmGuard,
+    /// A field of a struct that has a rest, by nothing.
+    StructField,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// A piece of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Span {
+    /// Its first character.
+    pub start: Place,
+    /// The one behind its last.
+    pub end: Place,
+}
+
+/// A character of a file; line and column count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
 }
 
 /// The function that a change is in.
@@ -137,7 +181,12 @@ mod tests {
         let diff = format!(
             "--- {file}\n+++ {name}\n@@ -1,2 +1,2 @@\n fn {function}()\n-    a == b\n+    a != /* ~ changed by cargo-mutants ~ */ b\n"
         );
-        Mutant { name, file: file.into(), function: Some(Function { function_name: function.into() }), diff }
+        let listed = serde_json::json!([{
+            "name": name, "file": file, "diff": diff, "package": "seedmq-core", "genre": "BinaryOperator", "replacement": "!=",
+            "function": {"function_name": function, "return_type": "-> bool", "span": null},
+            "span": {"start": {"line": line, "column": 9}, "end": {"line": line, "column": 11}},
+        }]);
+        parse(&listed.to_string()).expect("it is as cargo-mutants writes it").remove(0)
     }
 
     fn some() -> Vec<Mutant> {
@@ -186,6 +235,12 @@ mod tests {
         assert_eq!(of(Choice { only: Some("log.rs:5".into()), ..Choice::default() }).unwrap().len(), 1);
         let nothing = of(Choice { only: Some("no such place".into()), ..Choice::default() }).unwrap_err();
         assert_eq!(nothing, "none of the 6 changes that cargo-mutants offers is one of \"no such place\"");
+    }
+
+    #[test]
+    fn a_list_that_is_not_understood_says_so() {
+        assert!(parse("[]").is_ok_and(|list| list.is_empty()));
+        assert!(parse("[{\"name\": 1}]").unwrap_err().contains("is not understood"));
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the campaign said something of the change.
+    pub fn is_judged(&self) -> bool {
+        matches!(self, Outcome::Caught { .. } | Outcome::Survived | Outcome::DidNotBuild)
+    }
+
     /// What a run that is not green says of a change.
     pub fn caught(record: &RunRecord) -> Outcome {
         let by = match record.verdict {

@@ -3,7 +3,7 @@
 //! Invariant: a file of the copy is written only when it differs, so that cargo builds again what changed and nothing else; the working
 //! tree is never written to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::draw::Mutant;
 use super::patch;
 
 /// How the simulator is built: as `cargo sim` does.
-const BUILD: [&str; 11] = [
+const BUILD: [&str; 13] = [
     "build",
     "--release",
     "--package",
@@ -25,6 +25,8 @@ const BUILD: [&str; 11] = [
     "--target-dir",
     "../target",
     "--quiet",
+    "--message-format",
+    "short",
 ];
 
 /// What a change makes to be built anew. Optimised less it is built faster, and runs fewer seeds in the time that there is.
@@ -34,6 +36,8 @@ const OURS: [&str; 4] = ["seedmq-core", "seedmq", "seedmq-sim", "seedmq-reports"
 #[derive(Debug)]
 pub struct Tree {
     home: PathBuf,
+    /// What the working tree holds.
+    files: BTreeMap<String, Vec<u8>>,
     /// What tells this state of the sources from others.
     pub digest: String,
 }
@@ -86,11 +90,9 @@ fn prune(folder: &Path, keep: &BTreeSet<PathBuf>) -> Result<(), String> {
 }
 
 impl Tree {
-    /// Brings the copy in `home` to the state of the working tree, whatever an earlier use left there.
+    /// Reads the working tree, for a copy in `home`.
     pub fn of(repository: &Path, home: &Path) -> Result<Tree, String> {
-        let tree = home.join("tree");
-        fs::create_dir_all(&tree).map_err(told(&tree))?;
-        let (mut digest, mut kept) = (blake3::Hasher::new(), BTreeSet::new());
+        let (mut digest, mut files) = (blake3::Hasher::new(), BTreeMap::new());
         for path in sources(repository)? {
             let from = repository.join(&path);
             let bytes = match fs::read(&from) {
@@ -99,14 +101,28 @@ impl Tree {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(told(&from)(error)),
             };
-            for part in [path.as_bytes(), &bytes] {
+            // Words for people change nothing.
+            for part in [path.as_bytes(), &bytes].into_iter().filter(|_| !path.ends_with(".md")) {
                 digest.update(&(part.len() as u64).to_le_bytes()).update(part);
             }
-            put(&tree.join(&path), &bytes)?;
-            kept.insert(tree.join(&path));
+            files.insert(path, bytes);
         }
-        prune(&tree, &kept)?;
-        Ok(Tree { home: home.to_owned(), digest: digest.finalize().to_hex()[..16].to_owned() })
+        Ok(Tree { home: home.to_owned(), files, digest: digest.finalize().to_hex()[..16].to_owned() })
+    }
+
+    /// A file of the working tree.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        std::str::from_utf8(self.files.get(path)?).ok()
+    }
+
+    /// Brings the copy to the state of the working tree but for these files, whatever an earlier use left there.
+    pub fn put(&self, changed: &BTreeMap<String, String>) -> Result<(), String> {
+        let root = self.root();
+        fs::create_dir_all(&root).map_err(told(&root))?;
+        for (path, bytes) in &self.files {
+            put(&root.join(path), changed.get(path).map_or(bytes.as_slice(), String::as_bytes))?;
+        }
+        prune(&root, &self.files.keys().map(|path| root.join(path)).collect())
     }
 
     /// Its root.
@@ -114,13 +130,11 @@ impl Tree {
         self.home.join("tree")
     }
 
-    /// Changes one place for as long as the returned value lives.
-    pub fn change(&self, mutant: &Mutant) -> Result<Changed, String> {
-        let path = self.root().join(&mutant.file);
-        let text = fs::read_to_string(&path).map_err(told(&path))?;
-        let changed = patch::apply(&text, &mutant.diff).map_err(|why| format!("{}: {why}", mutant.name))?;
-        put(&path, changed.as_bytes())?;
-        Ok(Changed { path, text })
+    /// Brings the copy to the working tree with one change.
+    pub fn put_one(&self, mutant: &Mutant) -> Result<(), String> {
+        let text = self.text(&mutant.file).ok_or_else(|| format!("{} is not there", mutant.file))?;
+        let changed = patch::apply(text, &mutant.diff).map_err(|why| format!("{}: {why}", mutant.name))?;
+        self.put(&BTreeMap::from([(mutant.file.clone(), changed)]))
     }
 
     /// Builds the simulator from it, and puts the program to `program`.
@@ -145,20 +159,6 @@ impl Tree {
     }
 }
 
-/// A changed place; its end brings the old text back.
-#[derive(Debug)]
-pub struct Changed {
-    path: PathBuf,
-    text: String,
-}
-
-impl Drop for Changed {
-    fn drop(&mut self) {
-        // If this fails, the next use of the copy finds the difference.
-        drop(put(&self.path, self.text.as_bytes()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,27 +176,31 @@ mod tests {
         for (name, text) in [("core/a.rs", "one\ntwo\n"), ("core/b.rs", "b\n"), (".gitignore", "/out\n"), ("out", "")] {
             fs::write(repository.join(name), text).unwrap();
         }
-        let tree = Tree::of(&repository, &home).unwrap();
+        let unchanged = || {
+            let tree = Tree::of(&repository, &home).unwrap();
+            tree.put(&BTreeMap::new()).unwrap();
+            tree
+        };
+        let tree = unchanged();
         let copied = |name: &str| fs::read_to_string(home.join("tree").join(name)).ok();
         assert_eq!((copied("core/b.rs").as_deref(), copied("out")), (Some("b\n"), None));
-        let written = |name: &str| fs::metadata(home.join("tree").join(name)).unwrap().modified().unwrap();
-        let before = written("core/a.rs");
 
-        let diff = "--- a\n+++ b\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n".to_owned();
-        let mutant = Mutant { name: "core/a.rs:2:1: …".into(), file: "core/a.rs".into(), function: None, diff };
-        let changed = tree.change(&mutant).unwrap();
+        let mutant = serde_json::json!([{
+            "name": "core/a.rs:2:1: …", "file": "core/a.rs", "function": null, "genre": "FnValue", "replacement": "2",
+            "span": {"start": {"line": 2, "column": 1}, "end": {"line": 2, "column": 4}},
+            "diff": "--- a\n+++ b\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n",
+        }]);
+        let mutants = crate::mutants::draw::parse(&mutant.to_string()).unwrap();
+        tree.put_one(&mutants[0]).unwrap();
         assert_eq!(copied("core/a.rs").as_deref(), Some("one\n2\n"));
-        drop(changed);
-        assert_eq!(copied("core/a.rs").as_deref(), Some("one\ntwo\n"));
 
         fs::remove_file(repository.join("core/b.rs")).unwrap();
-        fs::write(home.join("tree/core/a.rs"), "left by a run that died\n").unwrap();
-        let again = Tree::of(&repository, &home).unwrap();
+        let again = unchanged();
         assert_eq!((copied("core/a.rs").as_deref(), copied("core/b.rs")), (Some("one\ntwo\n"), None));
         assert_ne!(tree.digest, again.digest, "a file less is another state");
-        let rewritten = written("core/a.rs");
-        assert!(rewritten >= before);
-        Tree::of(&repository, &home).unwrap();
-        assert_eq!(written("core/a.rs"), rewritten, "what is as it should be is not written again");
+        let written = || fs::metadata(home.join("tree/core/a.rs")).unwrap().modified().unwrap();
+        let before = written();
+        unchanged();
+        assert_eq!(written(), before, "what is as it should be is not written again");
     }
 }
