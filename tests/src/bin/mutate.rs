@@ -12,14 +12,15 @@ use clap::Parser;
 use seedmq_tests::mutants::campaign::{Campaigns, Subject};
 use seedmq_tests::mutants::draw::{self, Choice, Mutant};
 use seedmq_tests::mutants::outcome::{Findings, Judged, Outcome, table};
-use seedmq_tests::mutants::schema::Schema;
+use seedmq_tests::mutants::schema::{Schema, VARIABLE};
 use seedmq_tests::mutants::tree::{Built, Tree};
 use seedmq_tests::tools::repository;
 
 /// Makes small random changes of the core's logic and says which of them a campaign of the simulator catches
 ///
 /// The changes are those of cargo-mutants (`cargo install cargo-mutants --locked`). Work is done in a copy, target/mutants. What is found is
-/// written down after each change; the next run over the same sources goes on from there.
+/// written down after each change; the next run over the same sources goes on from there. While a draw is the last one, a change with a number
+/// can be tried by hand, in target/mutants/tree: `SEEDMQ_MUTANT=7 ../switched run disk-space --seeds 0..100`.
 /// Exit status: 0 every change was judged, 1 the program is not green without a change, or a change could not be judged, 2 wrong usage.
 #[derive(Parser)]
 struct Arguments {
@@ -154,10 +155,11 @@ impl Bench<'_> {
         let switched = self.switch(drawn)?;
         self.baseline(findings)?;
         let has = |number: &u32| switched.contains(number);
-        let (first, last): (Vec<_>, Vec<_>) = drawn.iter().partition(|(number, _)| has(number));
-        for (place, (number, mutant)) in (1..).zip(first.into_iter().chain(last)) {
-            eprintln!("[{place}/{}] {}", drawn.len(), mutant.name);
-            let judged = self.judge(mutant, Some(number).filter(has));
+        let (first, last): (Vec<&(u32, &Mutant)>, Vec<_>) = drawn.iter().partition(|(number, _)| has(number));
+        for (place, (number, mutant)) in (1..).zip(first.iter().chain(&last)) {
+            let switch = if has(number) { format!(" ({VARIABLE}={number})") } else { String::new() };
+            eprintln!("[{place}/{}] {}{switch}", drawn.len(), mutant.name);
+            let judged = self.judge(mutant, Some(*number).filter(has));
             if self.campaigns.interrupted.load(Ordering::Relaxed) {
                 eprintln!("interrupted; what was found until then is kept in {}", json.display());
                 break;

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::mutants::draw::Span;
 
-    /// A change of the `n`-th place at which `old` stands.
+    /// A change of the first place at which `old` stands.
     fn mutant(text: &str, genre: Genre, old: &str, new: &str) -> Mutant {
         let at = text.find(old).expect("it is there");
         let place = |at: usize| {
@@ -253,9 +253,9 @@ mod tests {
                 "fn f() { match a { 1 => b, 2 if !crate::mutant(1) && (c) => d, _ => e } }",
             ),
             (
-                "fn f() { match a { 2 if c => d, _ => e } }",
-                (Genre::MatchArmGuard, "c", "true"),
-                "fn f() { match a { 2 if (if crate::mutant(1) { true } else { c }) => d, _ => e } }",
+                "fn f() { match a { 2 if go => d, _ => e } }",
+                (Genre::MatchArmGuard, "go", "true"),
+                "fn f() { match a { 2 if (if crate::mutant(1) { true } else { go }) => d, _ => e } }",
             ),
         ] {
             assert_eq!(switched(text, &[change]), (expected.to_owned(), vec![1]), "{change:?}");
