@@ -210,10 +210,12 @@ fn the_index_of_java_passes_and_each_damage_is_found() {
     assert!(judge(&damaged)[0].contains("is not found"), "a chain is cut");
 }
 
-/// The first log file of a store, with some of its bytes replaced.
-fn with_log(files: &Store, at: usize, bytes: &[u8]) -> Store {
-    let path = files.keys().find(|path| path.starts_with("commitlog/")).unwrap();
-    let mut log = files[path].to_vec();
+/// A store with some bytes of its log replaced.
+fn with_log(files: &Store, at: u64, bytes: &[u8]) -> Store {
+    let begin = |path: &String| path.strip_prefix("commitlog/")?.parse::<u64>().ok();
+    let of = files.keys().filter_map(|path| Some((begin(path)?, path)));
+    let (begin, path) = of.filter(|(begin, _)| *begin <= at).max().unwrap();
+    let (mut log, at) = (files[path].to_vec(), (at - begin) as usize);
     log[at..at + bytes.len()].copy_from_slice(bytes);
     let mut files = files.clone();
     files.insert(path.clone(), log.into());
@@ -225,10 +227,7 @@ fn a_log_goes_on_behind_records_that_a_fault_took_and_ends_where_it_cut_its_end(
     let files = store("store-clean");
     let log = read_log(&files, &[]);
     let range = |n: usize| log.records[n].physical..log.records[n].physical + u64::from(log.records[n].size);
-    let blank = |n: usize| {
-        let range = range(n);
-        with_log(&files, (range.start - log.begin) as usize, &vec![0; log.records[n].size as usize])
-    };
+    let blank = |n: usize| with_log(&files, range(n).start, &vec![0; log.records[n].size as usize]);
     let middle = log.records.len() / 2;
     assert_eq!(read_log(&blank(middle), &[]).records.len(), middle, "nothing is licensed");
     assert_eq!(read_log(&blank(middle), &[range(middle)]).records.len(), log.records.len() - 1);
@@ -242,12 +241,12 @@ fn what_a_fault_wrote_behind_the_end_of_a_log_is_excused_to_the_byte() {
     let files = store("store-clean");
     let end = read_log(&files, &[]).end;
     let stray: Bytes = vec![7; 100].into();
-    let strayed = with_log(&files, end as usize, &stray[10..]);
+    let strayed = with_log(&files, end, &stray[10..]);
     let torn = |files: &Store, strays: Vec<(u64, Bytes)>| {
         let licence = Licence { strays, ..Licence::default() };
         judge_store("java", files, Completeness::Whole, None, &licence).iter().any(|v| v.clause == "torn-log")
     };
     assert!(torn(&strayed, vec![]));
     assert!(!torn(&strayed, vec![(end - 10, stray.clone())]));
-    assert!(torn(&with_log(&strayed, end as usize + 89, &[8]), vec![(end - 10, stray)]), "other bytes are not");
+    assert!(torn(&with_log(&strayed, end + 89, &[8]), vec![(end - 10, stray)]), "other bytes are not");
 }
