@@ -105,12 +105,12 @@ fn a_body_a_latency_or_a_queue_changes_the_hash() {
 #[test]
 fn a_member_that_joins_while_it_still_stops_is_there_afterwards() {
     let mut tape = small();
-    let mut at = |id, what| tape.actions.push(Action { id, when: Trigger::At { at: 2_000 }, what });
-    // In one moment: nothing has stopped in between.
-    at(60, What::Leave { client: "g-1".into() });
-    at(61, What::Join { client: "g-1".into() });
+    let mut at = |at, id, what| tape.actions.push(Action { id, when: Trigger::At { at }, what });
+    // A stop takes some milliseconds.
+    at(2_000, 60, What::Leave { client: "g-1".into() });
+    at(2_001, 61, What::Join { client: "g-1".into() });
     // One that runs has joined already.
-    at(62, What::Join { client: "g-2".into() });
+    at(2_002, 62, What::Join { client: "g-2".into() });
     let ((_, history), _) = logged(&tape, 1);
     let lines: Vec<String> = history.records.iter().map(crate::history::Record::to_line).collect();
     let starts = |name: &str| lines.iter().filter(|line| line.contains("\"start\"") && line.contains(name)).count();
