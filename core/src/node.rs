@@ -379,10 +379,10 @@ pub enum Read {
     Cold,
 }
 
-/// Space on the device.
+/// Space on the device, without what the file system keeps for others than this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Bytes in all.
+    /// Bytes in all: used by anybody, or free.
     pub total: u64,
     /// Bytes free for this process.
     pub free: u64,

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use memmap2::Mmap;
+use rustix::fs::StatVfs;
 use seedmq_core::node::{Disk, DiskError, Entry, FileId, Open, Read, Usage};
 
 use super::disk_error;
@@ -89,11 +90,14 @@ impl Disk for FastDisk {
         let files = self.files.borrow();
         let dir = files.commit_log_dir();
         let stat = rustix::fs::statvfs(&dir).or_else(|_| rustix::fs::statvfs(files.resolve("")));
-        stat.map_or_else(
-            |_| Usage::default(),
-            |s| Usage { total: s.f_blocks * s.f_frsize, free: s.f_bavail * s.f_frsize },
-        )
+        stat.map_or_else(|_| Usage::default(), |stat| usage(&stat))
     }
+}
+
+/// Blocks that the file system keeps for root are neither used nor free: a disk is as full as `df` says.
+fn usage(stat: &StatVfs) -> Usage {
+    let usable = stat.f_blocks.saturating_sub(stat.f_bfree) + stat.f_bavail;
+    Usage { total: usable.saturating_mul(stat.f_frsize), free: stat.f_bavail.saturating_mul(stat.f_frsize) }
 }
 
 fn describe(entry: &std::fs::DirEntry) -> io::Result<Entry> {
@@ -149,4 +153,29 @@ fn map_whole(file: &File) -> io::Result<Bytes> {
     // A mapping is private to this module and read-only.
     let map = unsafe { Mmap::map(file)? };
     Ok(Bytes::from_owner(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{StatVfs, StatVfsMountFlags};
+
+    use super::{Usage, usage};
+
+    #[test]
+    fn blocks_kept_for_root_do_not_make_a_disk_full() {
+        let stat = StatVfs {
+            f_bsize: 4096,
+            f_frsize: 4096,
+            f_blocks: 1000,
+            f_bfree: 900,
+            f_bavail: 300,
+            f_files: 0,
+            f_ffree: 0,
+            f_favail: 0,
+            f_fsid: 0,
+            f_flag: StatVfsMountFlags::empty(),
+            f_namemax: 255,
+        };
+        assert_eq!(usage(&stat), Usage { total: 400 * 4096, free: 300 * 4096 });
+    }
 }
