@@ -9,6 +9,8 @@ use crate::{Campaign, Found, RunRecord, Verdict};
 
 /// Lines of proof that a terminal shows; the page has them all.
 const PROOF_LINES: usize = 6;
+/// Marks that are missing are named in the terminal when there are no more of them.
+const NAMED_MARKS: usize = 20;
 
 /// `1234567` as `1,234,567`.
 pub(crate) fn grouped(n: u64) -> String {
@@ -133,9 +135,13 @@ fn figures(all: &Sums, campaign: &Campaign) -> String {
         writeln!(text, "set off by what a node did: {}", each.join(", ")).expect("a string takes any text");
     }
     if !campaign.unreached.is_empty() {
-        let named = campaign.unreached.join("; ");
-        writeln!(text, "marks: {} reached, {} never: {named}", all.marks, campaign.unreached.len())
-            .expect("a string takes any text");
+        let never = campaign.unreached.len();
+        let which = if never > NAMED_MARKS {
+            " (named in the report)".into()
+        } else {
+            format!(": {}", campaign.unreached.join("; "))
+        };
+        writeln!(text, "marks: {} reached, {never} never{which}", all.marks).expect("a string takes any text");
     }
     text
 }

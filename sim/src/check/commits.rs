@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use seedmq_reports::Oracle;
 
 use super::facts::{At, Facts, Name, Place, Session};
+use super::faults::Fault;
 use super::found::Found;
 use super::kept::{Column, Pages};
-use super::{IN_FLIGHT_MS, violation};
+use super::{AFTERMATH_MS, IN_FLIGHT_MS, violation};
 
 /// One.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,11 +81,23 @@ impl Commits {
         all.push(now);
     }
 
-    /// When a group was past a position, as far as it told after `from`.
-    pub fn passed(&self, place: Place, offset: u64, from: f64) -> f64 {
+    /// When a group was past a position that a message got at `from`, as far as it told. Shortly after a power cut a member may tell one of
+    /// before, until the broker sends it back or another member begins; then the next one that it tells is no confirmation.
+    pub fn passed(&self, facts: &Facts, place: Place, offset: u64, from: f64) -> f64 {
         let Some(Told { all, .. }) = self.at.get(&place) else { return f64::INFINITY };
-        let later = (all.partition_point(|c| c.at.1 < from)..all.len()).map(|i| all.get(i));
-        later.into_iter().find(|c| c.offset > offset).map_or(f64::INFINITY, |c| c.at.1)
+        let (_, queue) = facts.queue(place.queue);
+        let until = |cut: &Fault| cut.until.map_or(f64::INFINITY, |up| up + AFTERMATH_MS);
+        let stale = facts.faults.cuts(queue, 0.0, from).map(until).fold(f64::NEG_INFINITY, f64::max);
+        let mut later = (all.partition_point(|c| c.at.1 < from)..all.len()).map(|i| all.get(i)).peekable();
+        while let Some(told) = later.next() {
+            let confirms = |next: &Commit| {
+                (next.client, next.session) == (told.client, told.session) && next.offset >= told.offset
+            };
+            if told.offset > offset && (told.at.1 > stale || later.peek().is_none_or(confirms)) {
+                return told.at.1;
+            }
+        }
+        f64::INFINITY
     }
 
     /// Whether an owner that began at `since`, and was handed `offset` by `until`, must have been told a position past it: since it

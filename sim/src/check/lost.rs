@@ -78,9 +78,8 @@ fn broker_of(facts: &Facts, message: &Message) -> String {
 fn belongs(facts: &Facts, commits: &Commits, message: &Message, audience: Name, since: f64) -> bool {
     let rules = facts.rules(audience);
     let tag = message.tag.map(|tag| facts.label(tag));
-    let passed = message
-        .stored
-        .map_or(f64::INFINITY, |(queue, offset)| commits.passed(Place { audience, queue }, offset, message.ended.1));
+    let past = |(queue, offset)| commits.passed(facts, Place { audience, queue }, offset, message.ended.1);
+    let passed = message.stored.map_or(f64::INFINITY, past);
     let of = (facts.group(audience), message.topic);
     let skipped = facts.subscriptions.may_skip(of, tag.as_deref(), message.invoked.1, passed);
     if skipped.unwrap_or_else(|| !rules.accepts(facts.name(message.topic), tag.as_deref())) {

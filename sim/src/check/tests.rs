@@ -444,6 +444,23 @@ fn order_when_a_member_reads_more_than_before() {
     assert_eq!(found_in(header(), &back("x||y", "*", "K")), both, "it was read all the time");
 }
 
+/// A member that tells a position of before a power cut was not past what is stored there since.
+#[test]
+fn lost_when_a_member_reads_less_after_a_power_cut() {
+    let sent_back = |cut: &str, back: &str| {
+        format!(
+            "0 c1 reads g T x||y 1\n 0.1 c1 has g T a:0\n 1 fault {cut}\n 2 fault start a\n 3 p1 send 1 T k1 s #y\n 4 p1 ok 1 a:0@5\n
+             5 c1 commit g T a:0 9\n 6 c1 reads g T x 2\n 7 c1 commit g T a:0 {back}\n 8 c1 commit g T a:0 9\n 99 end"
+        )
+    };
+    let lost = |script: &str| found_in(asynchronous(), script);
+    assert_eq!(lost(&sent_back("power a 0@2", "2")), [] as [&str; 0]);
+    assert_eq!(lost(&sent_back("power a 0@2", "9")), ["lost/never-delivered"], "it was past it while it read it");
+    let other = sent_back("power a 0@2", "9").replace("7 c1 commit", "7 c2 has g T a:0\n 7 c2 commit");
+    assert_eq!(lost(&other), [] as [&str; 0], "the next owner begins where the broker says");
+    assert_eq!(lost(&sent_back("kill a", "2")), ["lost/never-delivered"], "nothing was taken away");
+}
+
 /// A member stands still with a message in its memory, a power cut takes it from the disk, and what is sent after that is
 /// handed out first.
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seedmq_reports::{RunRecord, Verdict};
@@ -22,6 +22,8 @@ use super::{Exit, RunArgs, Seeds, refuse, say, source, twice};
 
 /// Seeds when neither seeds nor a time are given.
 const SEEDS: Seeds = Seeds { from: 0, to: 100 };
+/// How often a campaign says how far it is where no progress bar can be drawn.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How long to go on until every mark was reached.
 const MARKS_TIME: Duration = Duration::from_secs(600);
 
@@ -254,6 +256,7 @@ fn perform<'a>(
     collector: &mut Collector,
 ) {
     let (bar, mut red, enough) = (progress(total), 0, AtomicBool::new(false));
+    let (of, mut told) = (total.map_or(String::new(), |n| format!(" of {n}")), Instant::now());
     let go_on = || !plan.runner.stopped() && !until.time.passed() && !enough.load(Ordering::Relaxed);
     spread(
         plan.runner.jobs,
@@ -276,11 +279,14 @@ fn perform<'a>(
                 bar.set_message(format!("{red} not green, {missing} marks to reach"));
                 enough.fetch_or(missing == 0, Ordering::Relaxed);
             }
+            if bar.is_hidden() && told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                eprintln!("sim: {}{of} runs in {} s, {red} not green", bar.position(), bar.elapsed().as_secs());
+            }
         },
     );
     let done = bar.position();
     bar.finish_and_clear();
-    let of = total.map_or(String::new(), |n| format!(" of {n}"));
     if plan.runner.stopped() {
         eprintln!("sim: interrupted after {done}{of} runs; the report covers these");
     } else if until.red && red > 0 {

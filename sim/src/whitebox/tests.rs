@@ -250,3 +250,34 @@ fn what_a_fault_wrote_behind_the_end_of_a_log_is_excused_to_the_byte() {
     assert!(!torn(&strayed, vec![(end - 10, stray.clone())]));
     assert!(torn(&with_log(&strayed, end + 89, &[8]), vec![(end - 10, stray)]), "other bytes are not");
 }
+
+#[test]
+fn a_damaged_record_is_not_taken_for_one_of_a_topic_that_was_deleted() {
+    let files = store("store-clean");
+    let log = read_log(&files, &[]);
+    // The second record of a queue says that it is the first, as after its topic was deleted and made again.
+    let second = log.records.iter().find(|r| r.queue_offset == 1 && r.topic.starts_with("Topic")).unwrap();
+    let first =
+        log.records.iter().find(|r| (&r.topic, r.queue, r.queue_offset) == (&second.topic, second.queue, 0)).unwrap();
+    let mut anew = with_log(&files, second.physical + 20, &0_u64.to_be_bytes());
+    let path = format!("consumequeue/{}/{}/{:020}", second.topic, second.queue, 0);
+    let mut queue = anew[&path].to_vec();
+    let tail = queue[20..].to_vec();
+    queue[..20].copy_from_slice(&tail[..20]);
+    queue[20..].fill(0);
+    anew.insert(path.clone(), queue.clone().into());
+    let range = second.physical..second.physical + u64::from(second.size);
+    let damaged = with_log(&anew, range.start, &[7; 40]);
+    let judge = |files: &Store, licence: &Licence| {
+        let found = judge_store("java", files, Completeness::Partial, None, licence);
+        found.into_iter().filter(|v| v.clause == "differs").flat_map(|v| v.proof).collect::<Vec<_>>()
+    };
+    let place = (second.topic.clone(), second.queue, 0);
+    let deleted = [second.topic.clone()].into();
+    let licence = Licence { ranges: vec![range], offsets: [place.clone()].into(), deleted, ..Licence::default() };
+    assert_eq!(judge(&damaged, &licence), [] as [&str; 0]);
+    // An entry that leads to the record of before is wrong in any case.
+    queue[..8].copy_from_slice(&(first.physical + 1).to_be_bytes());
+    anew.insert(path, queue.into());
+    assert_eq!(judge(&anew, &licence).len(), 1);
+}
