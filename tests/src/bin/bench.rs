@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use memmap2::MmapMut;
 use seedmq::{Message, Producer, PushConsumer};
 use seedmq_tests::figures::{Figures, Quantity, Side};
 use seedmq_tests::load::{self, Outcome, Pulling, Sending};
@@ -87,6 +88,19 @@ impl Subject {
     }
 }
 
+/// Uses so many bytes of memory once. A virtual machine that gives its free memory back to the host takes longer for the first use of a
+/// page than a broker needs for the messages in it. Half of what is available is enough.
+fn touch(bytes: u64) -> std::io::Result<()> {
+    let table = std::fs::read_to_string("/proc/meminfo")?;
+    let available =
+        table.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse().ok());
+    let bytes = bytes.min(available.unwrap_or(0_u64) * 1024 / 2);
+    let mut memory = MmapMut::map_anon(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    Ok(())
+}
+
 const TOPICS: u32 = 2_000;
 
 fn sending(prefix: &str, connections: usize, in_flight: usize, body: usize, messages: u64) -> Sending {
@@ -130,6 +144,9 @@ fn bare() -> Subject {
 }
 
 fn run_line(subjects: &mut [Subject], arguments: &Arguments, figures: &mut Figures, line: &str, load: &Sending) {
+    // Three times what all rounds leave in the page cache: the host takes some of it back meanwhile.
+    let left = load.messages * (load.body as u64 + 300) * (arguments.rounds * subjects.len()) as u64;
+    touch(left * 3).expect("memory can be mapped");
     for _ in 0..arguments.rounds {
         for subject in subjects.iter_mut() {
             subject.measure(figures, line, |addr| load::send(&Sending { addr: addr.into(), ..load.clone() }));
