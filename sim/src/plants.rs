@@ -86,6 +86,18 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-gone"],
     },
     Plant {
+        name: "wipe-forgotten",
+        about: "the name server says that it took a broker's write permission, and did not",
+        oracles: &[Oracle::Route],
+        scenarios: &["operations", "drained"],
+    },
+    Plant {
+        name: "write-permission-ignored",
+        about: "a producer uses brokers that it is told not to use",
+        oracles: &[Oracle::Route],
+        scenarios: &["drained"],
+    },
+    Plant {
         name: "topics-of-first-registration-ignored",
         about: "the name server does not take the topics of a broker that it did not know",
         oracles: &[Oracle::Route],
@@ -380,6 +392,8 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "large-registration-plain",
     "newer-subscription-ignored",
     "no-second-look-at-tags",
+    "wipe-forgotten",
+    "write-permission-ignored",
 ];
 
 /// Finds a plant.

@@ -167,7 +167,10 @@ fn producer_event(scene: &Scene, host: HostId, event: &ProducerEvent) {
         (ops, ended)
     });
     ops.into_iter().for_each(|op| super::act::client_line(scene, host, op));
-    ended.iter().for_each(|ended| super::needless::judge(scene, host, ended));
+    if let Some(ended) = &ended {
+        super::needless::judge(scene, host, ended);
+        super::drained::used(scene, host, ended);
+    }
 }
 
 async fn admin(scene: &Rc<Scene>, host: HostId) {

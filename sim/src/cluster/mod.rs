@@ -11,6 +11,7 @@ mod cast;
 mod context;
 mod curves;
 mod damage;
+mod drained;
 mod ends;
 mod inside;
 mod lives;

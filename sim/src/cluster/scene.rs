@@ -14,6 +14,7 @@ use seedmq_core::namesrv::NameServerCommand;
 use seedmq_reports::{EndState, Violation};
 
 use super::admin::AdminCommand;
+use super::drained::Drained;
 use super::recovered::Recovered;
 use super::route::Route;
 use super::settle::{Suspects, Unsettled};
@@ -137,6 +138,8 @@ pub(crate) struct Seen {
     pub recovery_ms: Option<u64>,
     /// Since when name servers say what is not so.
     pub stale: Stale,
+    /// Since when name servers know that producers may not use a broker.
+    pub drained: Drained,
     pub acked: u64,
     pub delivered: u64,
     /// When the last fault took effect or ended, ns.
@@ -175,6 +178,7 @@ impl Seen {
         self.ready.remove(&host);
         self.looks.forget(host);
         self.inside.gone(host);
+        self.drained.gone(host);
         self.producers.entry(host).and_modify(ProducerAgent::died);
         self.consumers.entry(host).and_modify(ConsumerAgent::died);
     }

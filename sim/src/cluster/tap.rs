@@ -13,6 +13,7 @@ use seedmq_core::wire::Frame;
 use seedmq_reports::{Oracle, Violation};
 use serde::Serialize;
 
+use super::cast::Role;
 use super::curves::{self, Readers};
 use super::look::Inside;
 use super::scene::Scene;
@@ -25,6 +26,8 @@ pub(crate) struct RoleTap {
     scene: Rc<Scene>,
     host: HostId,
     life: Life,
+    /// Its requests may change what producers are told of brokers.
+    is_name_server: bool,
     /// Whether frames are looked at one by one.
     frames: bool,
     /// Who reads the log of a broker; asked for only with a picture.
@@ -51,6 +54,7 @@ impl RoleTap {
             scene: Rc::clone(scene),
             host,
             life,
+            is_name_server: matches!(scene.cast.role(host), Role::NameServer),
             frames,
             readers: drawn.then(|| curves::readers(&scene.tape.header.config)),
             peers: BTreeMap::new(),
@@ -142,8 +146,11 @@ where
             return;
         }
         self.record(Kind::Input, &(now, input));
-        if matches!(input, Input::Frame { .. }) {
+        if let Input::Frame { frame, .. } = input {
             self.count();
+            if self.is_name_server {
+                super::drained::handed(&self.scene, self.host, frame);
+            }
         }
         if !self.frames {
             return;
