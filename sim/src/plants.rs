@@ -98,6 +98,18 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["drained"],
     },
     Plant {
+        name: "full-disk-ignored",
+        about: "the broker says that its disk is too full, and takes messages",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["disk-space"],
+    },
+    Plant {
+        name: "no-room-forgotten",
+        about: "the broker takes messages although there was no room for the next file of its log",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["disk-faults", "disk-space"],
+    },
+    Plant {
         name: "topics-of-first-registration-ignored",
         about: "the name server does not take the topics of a broker that it did not know",
         oracles: &[Oracle::Route],
@@ -392,6 +404,8 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "large-registration-plain",
     "newer-subscription-ignored",
     "no-second-look-at-tags",
+    "full-disk-ignored",
+    "no-room-forgotten",
     "wipe-forgotten",
     "write-permission-ignored",
 ];

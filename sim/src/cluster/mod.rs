@@ -13,6 +13,7 @@ mod curves;
 mod damage;
 mod drained;
 mod ends;
+mod full;
 mod inside;
 mod lives;
 mod look;

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::rc::Rc;
 
 use seedmq::driver::Tap;
+use seedmq_core::broker::topics::Topics;
 use seedmq_core::node::{ConnId, Holding, Input, Node, Now, Output};
 use seedmq_core::wire::Frame;
 use seedmq_reports::{Oracle, Violation};
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::cast::Role;
 use super::curves::{self, Readers};
+use super::full::FullWatch;
 use super::look::Inside;
 use super::scene::Scene;
 use crate::tap::Kind;
@@ -28,6 +30,9 @@ pub(crate) struct RoleTap {
     life: Life,
     /// Its requests may change what producers are told of brokers.
     is_name_server: bool,
+    /// From which percentage on its disk is too full, when it is a broker.
+    refuse_percent: Option<u64>,
+    full: FullWatch,
     /// Whether frames are looked at one by one.
     frames: bool,
     /// Who reads the log of a broker; asked for only with a picture.
@@ -55,6 +60,8 @@ impl RoleTap {
             host,
             life,
             is_name_server: matches!(scene.cast.role(host), Role::NameServer),
+            refuse_percent: super::boot::refuse_percent(scene, host),
+            full: FullWatch::default(),
             frames,
             readers: drawn.then(|| curves::readers(&scene.tape.header.config)),
             peers: BTreeMap::new(),
@@ -86,6 +93,39 @@ impl RoleTap {
                 at_ms: self.scene.now_ms(),
                 lines: Vec::new(),
                 proof: vec![format!("{held} {what} at {} ms", self.scene.now() / 1_000_000)],
+            });
+        }
+    }
+    /// What a broker is handed, as far as it tells when its topics may change and its disk is full.
+    fn watch<C>(&mut self, input: &Input<C>, limit: u64) {
+        let now = self.scene.now();
+        match input {
+            Input::Wake => {
+                let used = self.scene.disks[&self.host].used_percent();
+                self.full.woken(now, used.unwrap_or(0), limit);
+            }
+            Input::Disk(done) => self.full.done(now, done, "commitlog/"),
+            _ => {}
+        }
+    }
+    /// What a broker did in a batch.
+    fn judge(&mut self, inside: Option<(&Topics, u64)>) {
+        let found = [(Oracle::Bounds, self.full.settled(self.scene.now(), inside.map(|(_, appended)| appended)))];
+        for (oracle, (clause, text)) in found.into_iter().filter_map(|(oracle, found)| Some((oracle, found?))) {
+            let name = self.scene.cast.name(self.host);
+            let text = match oracle {
+                Oracle::Bounds => format!("{name} took messages although {text}"),
+                _ => format!("the topics of {name} changed without a reason: {text}"),
+            };
+            self.scene.object(Violation {
+                oracle,
+                clause: clause.to_owned(),
+                role: "broker".to_owned(),
+                topic_kind: "-".to_owned(),
+                text: text.clone(),
+                at_ms: self.scene.now_ms(),
+                lines: Vec::new(),
+                proof: vec![text],
             });
         }
     }
@@ -152,6 +192,9 @@ where
                 super::drained::handed(&self.scene, self.host, frame);
             }
         }
+        if let Some(limit) = self.refuse_percent {
+            self.watch(input, limit);
+        }
         if !self.frames {
             return;
         }
@@ -183,6 +226,9 @@ where
         let (alive, now) = (self.alive(), self.scene.now());
         if alive {
             self.weigh(now, node);
+        }
+        if alive && self.refuse_percent.is_some() {
+            self.judge(node.topics_and_log());
         }
         super::panics::stepping(None);
         if !alive {
