@@ -98,6 +98,18 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["drained"],
     },
     Plant {
+        name: "retry-topic-made-again",
+        about: "each heartbeat of a group gives its retry topic the settings of a new one",
+        oracles: &[Oracle::Route],
+        scenarios: &["failing-handlers", "operations"],
+    },
+    Plant {
+        name: "same-settings-move-version",
+        about: "a topic that is given the settings that it has makes the broker register anew",
+        oracles: &[Oracle::Route],
+        scenarios: &["failing-handlers", "operations"],
+    },
+    Plant {
         name: "full-disk-ignored",
         about: "the broker says that its disk is too full, and takes messages",
         oracles: &[Oracle::Bounds],
@@ -404,6 +416,8 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "large-registration-plain",
     "newer-subscription-ignored",
     "no-second-look-at-tags",
+    "retry-topic-made-again",
+    "same-settings-move-version",
     "full-disk-ignored",
     "no-room-forgotten",
     "wipe-forgotten",

@@ -30,6 +30,7 @@ mod setting;
 mod settle;
 mod stale;
 mod tap;
+mod topics;
 mod trigger;
 
 use std::io::{BufWriter, Write};

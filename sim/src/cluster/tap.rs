@@ -19,6 +19,7 @@ use super::curves::{self, Readers};
 use super::full::FullWatch;
 use super::look::Inside;
 use super::scene::Scene;
+use super::topics::TopicWatch;
 use crate::tap::Kind;
 use crate::tape::Moment;
 use crate::world::{HostId, Life};
@@ -32,6 +33,7 @@ pub(crate) struct RoleTap {
     is_name_server: bool,
     /// From which percentage on its disk is too full, when it is a broker.
     refuse_percent: Option<u64>,
+    topics: TopicWatch,
     full: FullWatch,
     /// Whether frames are looked at one by one.
     frames: bool,
@@ -61,6 +63,7 @@ impl RoleTap {
             life,
             is_name_server: matches!(scene.cast.role(host), Role::NameServer),
             refuse_percent: super::boot::refuse_percent(scene, host),
+            topics: TopicWatch::default(),
             full: FullWatch::default(),
             frames,
             readers: drawn.then(|| curves::readers(&scene.tape.header.config)),
@@ -100,6 +103,7 @@ impl RoleTap {
     fn watch<C>(&mut self, input: &Input<C>, limit: u64) {
         let now = self.scene.now();
         match input {
+            Input::Frame { frame, .. } if !frame.is_response() => self.topics.handed(frame),
             Input::Wake => {
                 let used = self.scene.disks[&self.host].used_percent();
                 self.full.woken(now, used.unwrap_or(0), limit);
@@ -110,7 +114,10 @@ impl RoleTap {
     }
     /// What a broker did in a batch.
     fn judge(&mut self, inside: Option<(&Topics, u64)>) {
-        let found = [(Oracle::Bounds, self.full.settled(self.scene.now(), inside.map(|(_, appended)| appended)))];
+        let found = [
+            (Oracle::Bounds, self.full.settled(self.scene.now(), inside.map(|(_, appended)| appended))),
+            (Oracle::Route, inside.and_then(|(topics, _)| self.topics.settled(topics))),
+        ];
         for (oracle, (clause, text)) in found.into_iter().filter_map(|(oracle, found)| Some((oracle, found?))) {
             let name = self.scene.cast.name(self.host);
             let text = match oracle {

@@ -299,7 +299,7 @@ pub enum EventKind {
     /// The members of `group` read of `topic` one of `tags` from now on (`none`: nothing), one after the other, `gap-ms` apart; with
     /// `away-ms` each is stopped and started again for it.
     Resubscribe,
-    /// The administrator sets the queue count of `topic` to `queues`, on every broker.
+    /// The administrator sets the queue count of `topic`, which may be the retry topic of a group, to `queues`, on every broker.
     Queues,
     /// The administrator moves `group` back in `topic`: to what was stored `back-ms` ago, or to the first message.
     ResetOffsets,
