@@ -122,6 +122,18 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["disk-faults", "disk-space"],
     },
     Plant {
+        name: "query-misses-one",
+        about: "a broker that is asked for a key leaves the newest message out",
+        oracles: &[Oracle::Projection],
+        scenarios: &["operations"],
+    },
+    Plant {
+        name: "kv-not-read-at-start",
+        about: "a name server that starts does not read its key-value configuration",
+        oracles: &[Oracle::Lost],
+        scenarios: &["operations"],
+    },
+    Plant {
         name: "topics-of-first-registration-ignored",
         about: "the name server does not take the topics of a broker that it did not know",
         oracles: &[Oracle::Route],
@@ -416,6 +428,7 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "large-registration-plain",
     "newer-subscription-ignored",
     "no-second-look-at-tags",
+    "query-misses-one",
     "retry-topic-made-again",
     "same-settings-move-version",
     "full-disk-ignored",

@@ -22,6 +22,7 @@ mod operate;
 mod panics;
 mod phases;
 mod picture;
+mod questions;
 mod recovered;
 mod recovery;
 mod route;

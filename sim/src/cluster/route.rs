@@ -38,7 +38,7 @@ pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Fram
         return super::operate::was_reset(scene, command, answer);
     }
     if command.frame.code != request::GET_ROUTEINFO_BY_TOPIC {
-        return;
+        return super::questions::answer(scene, command, answer);
     }
     let Some((host, topic)) = question(scene, command) else { return };
     let data =

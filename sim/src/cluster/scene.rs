@@ -15,6 +15,7 @@ use seedmq_reports::{EndState, Violation};
 
 use super::admin::AdminCommand;
 use super::drained::Drained;
+use super::questions::Questions;
 use super::recovered::Recovered;
 use super::route::Route;
 use super::settle::{Suspects, Unsettled};
@@ -92,6 +93,8 @@ pub(crate) struct Seen {
     /// Requests of the administrator, and whether they are repeated until they succeed.
     pub asked: BTreeMap<u64, (AdminCommand, bool)>,
     pub next_ticket: u64,
+    /// What an operator asked and wrote.
+    pub questions: Questions,
     /// Brokers that take requests.
     pub ready: BTreeSet<HostId>,
     /// Disk faults that have begun and not taken effect, by action: the disk, and what it had refused before.

@@ -305,6 +305,10 @@ pub enum EventKind {
     ResetOffsets,
     /// The administrator deletes `topic`, which no group reads; a send makes it anew.
     DeleteTopic,
+    /// Every broker is asked for the messages of a key that was sent to `topic` before.
+    QueryKey,
+    /// A value is written into the configuration of every name server, and read from then on.
+    WriteKv,
     /// Producers may not use a broker for `for-ms`: its write permission is taken at every name server.
     Drain,
     /// Every broker, or every name server (`target`), is stopped and started again, one after the other, `gap-ms` apart.

@@ -60,7 +60,11 @@ impl Spec {
         let keys = [
             ("group", event.group.is_some(), member || reset || resub),
             ("away-ms", away, member || (resub && away)),
-            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset || resub),
+            (
+                "topic",
+                event.topic.is_some(),
+                is(EventKind::Queues) || is(EventKind::DeleteTopic) || is(EventKind::QueryKey) || reset || resub,
+            ),
             ("tags", event.tags.is_some(), resub),
             ("queues", event.queues.is_some(), is(EventKind::Queues)),
             ("back-ms", event.back_ms.is_some(), reset),
