@@ -312,6 +312,15 @@ fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<A
                     let back_ms = event.back_ms.map(|back| draw(&mut dice, back));
                     act(id, at, What::ResetOffsets { group: named(&event.group), topic: named(&event.topic), back_ms });
                 }
+                EventKind::QueryKey => {
+                    let topic = event.topic.clone().expect("validated: the event names its topic");
+                    let Some(key) = key_before(&mut dice, actions, &topic, at) else { continue };
+                    actions.push(Action { id, when: Trigger::At { at }, what: What::QueryKey { topic, key } });
+                }
+                EventKind::WriteKv => {
+                    let key = format!("key-{}", dice.below(2));
+                    act(id, at, What::WriteKv { key, value: format!("value-{k}") });
+                }
                 EventKind::DeleteTopic => {
                     let topic = event.topic.clone().expect("validated: the event names its topic");
                     act(id, at, What::DeleteTopic { topic });
@@ -340,6 +349,18 @@ fn events(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<A
             }
         }
     }
+}
+
+/// The key of a message that is sent to a topic before a time.
+fn key_before(dice: &mut Dice, actions: &[Action], topic: &str, before: u64) -> Option<String> {
+    let key = |action: &Action| match (&action.what, &action.when) {
+        (What::Send { topic: to, key, batch, .. }, Trigger::At { at }) if to == topic && *at < before => {
+            Some(if *batch > 1 { format!("{key}/0") } else { key.clone() })
+        }
+        _ => None,
+    };
+    let keys: Vec<String> = actions.iter().filter_map(key).collect();
+    choose(dice, &keys).cloned()
 }
 
 #[cfg(test)]

@@ -86,6 +86,54 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-gone"],
     },
     Plant {
+        name: "wipe-forgotten",
+        about: "the name server says that it took a broker's write permission, and did not",
+        oracles: &[Oracle::Route],
+        scenarios: &["operations", "drained"],
+    },
+    Plant {
+        name: "write-permission-ignored",
+        about: "a producer uses brokers that it is told not to use",
+        oracles: &[Oracle::Route],
+        scenarios: &["drained"],
+    },
+    Plant {
+        name: "retry-topic-made-again",
+        about: "each heartbeat of a group gives its retry topic the settings of a new one",
+        oracles: &[Oracle::Route],
+        scenarios: &["failing-handlers", "operations"],
+    },
+    Plant {
+        name: "same-settings-move-version",
+        about: "a topic that is given the settings that it has makes the broker register anew",
+        oracles: &[Oracle::Route],
+        scenarios: &["failing-handlers", "operations"],
+    },
+    Plant {
+        name: "full-disk-ignored",
+        about: "the broker says that its disk is too full, and takes messages",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["disk-space"],
+    },
+    Plant {
+        name: "no-room-forgotten",
+        about: "the broker takes messages although there was no room for the next file of its log",
+        oracles: &[Oracle::Bounds],
+        scenarios: &["disk-faults", "disk-space"],
+    },
+    Plant {
+        name: "query-misses-one",
+        about: "a broker that is asked for a key leaves the newest message out",
+        oracles: &[Oracle::Projection],
+        scenarios: &["operations"],
+    },
+    Plant {
+        name: "kv-not-read-at-start",
+        about: "a name server that starts does not read its key-value configuration",
+        oracles: &[Oracle::Lost],
+        scenarios: &["operations"],
+    },
+    Plant {
         name: "topics-of-first-registration-ignored",
         about: "the name server does not take the topics of a broker that it did not know",
         oracles: &[Oracle::Route],
@@ -380,6 +428,13 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "large-registration-plain",
     "newer-subscription-ignored",
     "no-second-look-at-tags",
+    "query-misses-one",
+    "retry-topic-made-again",
+    "same-settings-move-version",
+    "full-disk-ignored",
+    "no-room-forgotten",
+    "wipe-forgotten",
+    "write-permission-ignored",
 ];
 
 /// Finds a plant.

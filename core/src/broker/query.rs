@@ -47,7 +47,9 @@ impl Broker {
         } else {
             self.store.by_label(&header.topic, label, max, times, cx.disk, &mut self.asks)?
         };
-        let found: Vec<&Hit> = hits.iter().filter(|hit| carries(&hit.record, &header.topic, label)).take(max).collect();
+        let skipped = usize::from(crate::planted!("query-misses-one"));
+        let carrying = hits.iter().filter(|hit| carries(&hit.record, &header.topic, label));
+        let found: Vec<&Hit> = carrying.skip(skipped).take(max).collect();
         let newest = found.first().and_then(|hit| Record::parse(&hit.record).ok()).map_or(0, |record| record.store_ms);
         let position = if found.is_empty() { 0 } else { self.store.marks().written };
         let (code, remark) = match found.is_empty() {

@@ -67,7 +67,8 @@ fn publish(data: &TopicRouteData) -> Vec<Queue> {
         let broker = data.broker_datas.iter().find(|broker| broker.broker_name == queue.broker_name);
         broker.is_some_and(|broker| broker.broker_addrs.contains_key(&MASTER_ID))
     };
-    let writable = data.queue_datas.iter().filter(|queue| queue.perm & PERM_WRITE != 0).filter(has_master);
+    let may = |queue: &&QueueData| queue.perm & PERM_WRITE != 0 || crate::planted!("write-permission-ignored");
+    let writable = data.queue_datas.iter().filter(may).filter(has_master);
     writable.flat_map(|queue| numbered(&queue.broker_name, queue.write_queue_nums)).collect()
 }
 

@@ -72,7 +72,9 @@ impl<W> KvConfig<W> {
         };
         match parsed {
             Ok(file) => {
-                self.table = file.config_table;
+                if !crate::planted!("kv-not-read-at-start") {
+                    self.table = file.config_table;
+                }
                 self.state = State::Ready;
                 Ok(())
             }

@@ -92,8 +92,11 @@ impl NameServer {
     pub(super) fn on_write_perm(&mut self, frame: &Frame, cx: &mut Cx<'_, NameServerEvent>) -> Handled {
         let WritePermOfBrokerHeader { broker_name } = WritePermOfBrokerHeader::read(&frame.fields)?;
         let wipe = frame.code == request::WIPE_WRITE_PERM_OF_BROKER;
-        let count =
-            self.routes.operate_perm(&broker_name, |perm| if wipe { perm & !PERM_WRITE } else { PERM_RESTORED });
+        let count = self.routes.operate_perm(&broker_name, |perm| match wipe {
+            true if crate::planted!("wipe-forgotten") => perm,
+            true => perm & !PERM_WRITE,
+            false => PERM_RESTORED,
+        });
         cx.out.event(NameServerEvent::TopicChanged { topic: String::new() });
         let count = i32::try_from(count).expect("topics are bounded");
         let answer = Frame::response(frame, response::SUCCESS);

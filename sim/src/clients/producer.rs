@@ -27,17 +27,22 @@ struct Open {
     topic: String,
     /// Key of the message, or of the batch.
     key: String,
-    /// Whether the client may choose another broker.
+    /// Whether the client chooses the broker.
+    chooses: bool,
+    /// Whether the client may choose another broker for a retry.
     free: bool,
 }
 
-/// A send that the client may repeat elsewhere, and that ended without success.
+/// A send that ended, and for which the client chose the broker.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub began_ns: u64,
     pub topic: String,
     pub key: String,
-    pub why: String,
+    /// Whether the client may repeat it elsewhere.
+    pub free: bool,
+    /// The broker that took it, or why none did.
+    pub result: Result<String, String>,
     /// When a send of the topic was last acknowledged to this process, if one ever was, ns.
     pub acked_ns: Option<u64>,
 }
@@ -115,9 +120,11 @@ impl ProducerAgent {
         }
         let messages = keys.iter().map(|key| message(key, *size as usize, tag.as_deref())).collect();
         self.next_ticket += 1;
+        let chooses = !matches!(queue, QueuePick::Queue(..));
         let free = *queue == QueuePick::Any && *mode != Mode::Oneway;
-        self.open
-            .insert(self.next_ticket, Open { calls, began_ns: now_ns, topic: topic.clone(), key: key.clone(), free });
+        let (topic_name, key) = (topic.clone(), key.clone());
+        let open = Open { calls, began_ns: now_ns, topic: topic_name, key, chooses, free };
+        self.open.insert(self.next_ticket, open);
         let request = SendRequest {
             ticket: self.next_ticket,
             topic: Arc::from(topic.as_str()),
@@ -147,7 +154,7 @@ impl ProducerAgent {
         open.iter().map(refused).collect()
     }
 
-    /// The lines that an event adds, how many messages it acknowledged, and what it gave up.
+    /// The lines that an event adds, how many messages it acknowledged, and what ended.
     pub fn event(&mut self, event: &ProducerEvent, now_ns: u64) -> (Vec<Op>, u64, Option<Ended>) {
         let ProducerEvent::Sent { ticket, result } = event else { return (Vec::new(), 0, None) };
         let Some(open) = self.open.remove(ticket) else { return (Vec::new(), 0, None) };
@@ -160,15 +167,19 @@ impl ProducerAgent {
         if acked {
             self.acked_ns.insert(open.topic.clone(), now_ns);
         }
-        let gave_up = result.as_ref().err().filter(|_| open.free);
-        let ended = gave_up.map(|error| Ended {
+        let messages = if acked { open.calls.len() as u64 } else { 0 };
+        let ended = open.chooses.then(|| Ended {
             began_ns: open.began_ns,
             acked_ns: self.acked_ns.get(&open.topic).copied(),
             topic: open.topic,
             key: open.key,
-            why: error.text.clone(),
+            free: open.free,
+            result: match result {
+                Ok(receipt) => Ok(receipt.queue.broker.to_string()),
+                Err(error) => Err(error.text.clone()),
+            },
         });
-        (ops, if acked { open.calls.len() as u64 } else { 0 }, ended)
+        (ops, messages, ended)
     }
 }
 

@@ -119,6 +119,12 @@ pub(super) fn index_slots(scene: &Scene, host: HostId) -> Option<u32> {
     store.index.then_some(store.index_slots)
 }
 
+/// From which percentage on a broker takes no message, if it is one.
+pub(super) fn refuse_percent(scene: &Scene, host: HostId) -> Option<u64> {
+    let Role::Broker(n) = scene.cast.role(host) else { return None };
+    Some(broker_config(scene, host, &scene.tape.header.config.brokers[n]).store.disk_refuse_percent.into())
+}
+
 fn broker_event(scene: &Scene, host: HostId, event: &BrokerEvent) {
     let (now, lane) = (scene.now(), scene.cast.lane(host));
     match event {
@@ -167,7 +173,10 @@ fn producer_event(scene: &Scene, host: HostId, event: &ProducerEvent) {
         (ops, ended)
     });
     ops.into_iter().for_each(|op| super::act::client_line(scene, host, op));
-    ended.iter().for_each(|ended| super::needless::judge(scene, host, ended));
+    if let Some(ended) = &ended {
+        super::needless::judge(scene, host, ended);
+        super::drained::used(scene, host, ended);
+    }
 }
 
 async fn admin(scene: &Rc<Scene>, host: HostId) {

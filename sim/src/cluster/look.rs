@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_core::broker::Broker;
+use seedmq_core::broker::topics::Topics;
 use seedmq_core::wire::route::QueueData;
 use seedmq_reports::{EndState, Mark};
 
@@ -81,6 +82,10 @@ pub(crate) trait Inside {
     fn look(&self) -> Look {
         Look::Nothing
     }
+    /// The topics of a broker that serves, and the end of its log.
+    fn topics_and_log(&self) -> Option<(&Topics, u64)> {
+        None
+    }
     /// How far its log and the readers of it are, for the curves of the picture.
     fn marks(&self, _readers: &Readers) -> Vec<(Mark, u64)> {
         Vec::new()
@@ -119,6 +124,9 @@ impl Inside for seedmq_core::namesrv::NameServer {
 }
 
 impl Inside for Broker {
+    fn topics_and_log(&self) -> Option<(&Topics, u64)> {
+        self.is_serving().then(|| (self.topics(), self.store().marks().appended))
+    }
     fn marks(&self, readers: &Readers) -> Vec<(Mark, u64)> {
         curves::marks(self, readers)
     }

@@ -14,8 +14,9 @@ use crate::world::HostId;
 /// After a fault a node may be badly known for so long: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
 
-/// A send of a producer ended without success.
+/// A send of a producer ended.
 pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
+    let Some(why) = ended.result.as_ref().err().filter(|_| ended.free) else { return };
     let Role::Producer(n) = scene.cast.role(host) else { return };
     let shape = &scene.tape.header.config.producers[n];
     let now = scene.now();
@@ -38,12 +39,12 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
     let serving = good.iter().all(|host| scene.seen(|seen| seen.ready.contains(host)));
     let servers = scene.cast.name_servers();
     let alone = ended.acked_ns.is_some_and(|acked| are_away_since(scene, acked));
-    if alone && ended.why.starts_with("No route info") {
+    if alone && why.starts_with("No route info") {
         let text = format!(
             "{} has forgotten the route of {}, which no name server can have told it: {}",
             scene.cast.name(host),
             ended.topic,
-            ended.why
+            why
         );
         object(scene, "route-forgotten", text);
     }
@@ -51,8 +52,8 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
     let rest_is_well = is_well(&host) && (alone || servers.iter().all(is_well));
     // A retry avoids the broker that failed last, and only that one.
     let saved = shape.retries > 0 && bad.len() <= 1;
-    let exhausted = ended.why.starts_with("Send [");
-    let untried = good.iter().find(|host| !ended.why.contains(scene.cast.name(**host)));
+    let exhausted = why.starts_with("Send [");
+    let untried = good.iter().find(|host| !why.contains(scene.cast.name(**host)));
     let Some(untried) = untried.filter(|_| early && serving && rest_is_well && saved && exhausted) else { return };
     let text = format!(
         "{} gave up \"{}\" after {} ms of {}, although {} was well and never tried: {}",
@@ -61,7 +62,7 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
         (now - ended.began_ns) / 1_000_000,
         shape.send_timeout_ms,
         scene.cast.name(*untried),
-        ended.why,
+        why,
     );
     object(scene, "needless-failure", text);
 }
@@ -88,7 +89,7 @@ fn are_away_since(scene: &Scene, at_ns: u64) -> bool {
 }
 
 /// Whether a fault that has not ended names the node.
-fn is_open(scene: &Scene, name: &str) -> bool {
+pub(super) fn is_open(scene: &Scene, name: &str) -> bool {
     let open = scene.seen(|seen| seen.open.clone());
     open.iter().any(|index| scene.tape.actions[*index].what.nodes().contains(&name))
 }

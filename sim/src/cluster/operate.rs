@@ -100,18 +100,20 @@ pub(super) fn topic_at(scene: &Scene, topic: &str, queues: u32, brokers: &[HostI
     }
 }
 
-/// Sends a request as the administrator; `insist` repeats it until it succeeds.
-pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, insist: bool) {
+/// Sends a request as the administrator; `insist` repeats it until it succeeds. Its number.
+pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, insist: bool) -> u64 {
     let (command, handle) = scene.seen(|seen| {
         seen.next_ticket += 1;
         let command = AdminCommand { ticket: seen.next_ticket, addr, frame };
         seen.asked.insert(command.ticket, (command.clone(), insist));
         (command, seen.admin.clone())
     });
+    let ticket = command.ticket;
     // The administrator is never killed, and asks little.
     if let Some(handle) = handle {
         let _ = handle.try_command(command);
     }
+    ticket
 }
 
 /// The administrator has an answer.

@@ -54,7 +54,7 @@ fn perform(scene: &Rc<Scene>, job: Job) {
         Job::Start(host) => lives::returns(scene, host),
         Job::Anew(host) => lives::start_refused(scene, host),
         Job::Handled(host, delivery, life) => super::boot_consumer::handled(scene, host, delivery, life),
-        Job::Ask(command) => operate::ask(scene, command.addr, command.frame, true),
+        Job::Ask(command) => drop(operate::ask(scene, command.addr, command.frame, true)),
         Job::Wake(host) => settle::wake(scene, host),
         Job::Check => {
             settle::look_around(scene);

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a route counts only when it was asked for after the question came up; old answers are thrown away first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_core::wire::Frame;
 use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::json;
-use seedmq_core::wire::route::{GetRouteInfoHeader, TopicRouteData};
+use seedmq_core::wire::route::{GetRouteInfoHeader, PERM_WRITE, TopicRouteData};
 
 use super::admin::AdminCommand;
 use super::cast::NAME_SERVER_PORT;
@@ -38,10 +38,15 @@ pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Fram
         return super::operate::was_reset(scene, command, answer);
     }
     if command.frame.code != request::GET_ROUTEINFO_BY_TOPIC {
-        return;
+        return super::questions::answer(scene, command, answer);
     }
     let Some((host, topic)) = question(scene, command) else { return };
-    let route = answer.filter(|frame| frame.code == response::SUCCESS).and_then(route_of);
+    let data =
+        answer.filter(|frame| frame.code == response::SUCCESS).and_then(|frame| json::from_slice(&frame.body).ok());
+    if let Some(data) = &data {
+        super::drained::answered(scene, host, &topic, &writable(data));
+    }
+    let route = data.map(route_of);
     let now = scene.now();
     scene.seen(|seen| {
         let listed = route.as_ref();
@@ -59,7 +64,10 @@ fn question(scene: &Scene, command: &AdminCommand) -> Option<(HostId, String)> {
     Some((scene.cast.by_ip(ip)?, topic))
 }
 
-fn route_of(frame: &Frame) -> Route {
-    let data: TopicRouteData = json::from_slice(&frame.body).ok()?;
-    Some(data.queue_datas.into_iter().map(|q| (q.broker_name, q.read_queue_nums.max(0) as u32)).collect())
+fn route_of(data: TopicRouteData) -> BTreeMap<String, u32> {
+    data.queue_datas.into_iter().map(|q| (q.broker_name, q.read_queue_nums.max(0) as u32)).collect()
+}
+
+fn writable(data: &TopicRouteData) -> BTreeSet<String> {
+    data.queue_datas.iter().filter(|q| q.perm & PERM_WRITE != 0).map(|q| q.broker_name.clone()).collect()
 }

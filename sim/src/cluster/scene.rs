@@ -14,6 +14,8 @@ use seedmq_core::namesrv::NameServerCommand;
 use seedmq_reports::{EndState, Violation};
 
 use super::admin::AdminCommand;
+use super::drained::Drained;
+use super::questions::Questions;
 use super::recovered::Recovered;
 use super::route::Route;
 use super::settle::{Suspects, Unsettled};
@@ -91,6 +93,8 @@ pub(crate) struct Seen {
     /// Requests of the administrator, and whether they are repeated until they succeed.
     pub asked: BTreeMap<u64, (AdminCommand, bool)>,
     pub next_ticket: u64,
+    /// What an operator asked and wrote.
+    pub questions: Questions,
     /// Brokers that take requests.
     pub ready: BTreeSet<HostId>,
     /// Disk faults that have begun and not taken effect, by action: the disk, and what it had refused before.
@@ -137,6 +141,8 @@ pub(crate) struct Seen {
     pub recovery_ms: Option<u64>,
     /// Since when name servers say what is not so.
     pub stale: Stale,
+    /// Since when name servers know that producers may not use a broker.
+    pub drained: Drained,
     pub acked: u64,
     pub delivered: u64,
     /// When the last fault took effect or ended, ns.
@@ -175,6 +181,7 @@ impl Seen {
         self.ready.remove(&host);
         self.looks.forget(host);
         self.inside.gone(host);
+        self.drained.gone(host);
         self.producers.entry(host).and_modify(ProducerAgent::died);
         self.consumers.entry(host).and_modify(ConsumerAgent::died);
     }

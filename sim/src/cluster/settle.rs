@@ -44,6 +44,7 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
     });
     wake_idle(scene);
     scene.tape.header.config.topics.keys().for_each(|topic| super::route::ask_all(scene, topic));
+    super::questions::read(scene);
 }
 
 /// In the liveness phase a broker that has moved since it was last looked at is told what it knows already, so that there is a fresh look

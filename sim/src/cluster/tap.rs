@@ -8,14 +8,18 @@ use std::fmt::Debug;
 use std::rc::Rc;
 
 use seedmq::driver::Tap;
+use seedmq_core::broker::topics::Topics;
 use seedmq_core::node::{ConnId, Holding, Input, Node, Now, Output};
 use seedmq_core::wire::Frame;
 use seedmq_reports::{Oracle, Violation};
 use serde::Serialize;
 
+use super::cast::Role;
 use super::curves::{self, Readers};
+use super::full::FullWatch;
 use super::look::Inside;
 use super::scene::Scene;
+use super::topics::TopicWatch;
 use crate::tap::Kind;
 use crate::tape::Moment;
 use crate::world::{HostId, Life};
@@ -25,6 +29,12 @@ pub(crate) struct RoleTap {
     scene: Rc<Scene>,
     host: HostId,
     life: Life,
+    /// Its requests may change what producers are told of brokers.
+    is_name_server: bool,
+    /// From which percentage on its disk is too full, when it is a broker.
+    refuse_percent: Option<u64>,
+    topics: TopicWatch,
+    full: FullWatch,
     /// Whether frames are looked at one by one.
     frames: bool,
     /// Who reads the log of a broker; asked for only with a picture.
@@ -51,6 +61,10 @@ impl RoleTap {
             scene: Rc::clone(scene),
             host,
             life,
+            is_name_server: matches!(scene.cast.role(host), Role::NameServer),
+            refuse_percent: super::boot::refuse_percent(scene, host),
+            topics: TopicWatch::default(),
+            full: FullWatch::default(),
             frames,
             readers: drawn.then(|| curves::readers(&scene.tape.header.config)),
             peers: BTreeMap::new(),
@@ -82,6 +96,43 @@ impl RoleTap {
                 at_ms: self.scene.now_ms(),
                 lines: Vec::new(),
                 proof: vec![format!("{held} {what} at {} ms", self.scene.now() / 1_000_000)],
+            });
+        }
+    }
+    /// What a broker is handed, as far as it tells when its topics may change and its disk is full.
+    fn watch<C>(&mut self, input: &Input<C>, limit: u64) {
+        let now = self.scene.now();
+        match input {
+            Input::Frame { frame, .. } if !frame.is_response() => self.topics.handed(frame),
+            Input::Wake => {
+                let used = self.scene.disks[&self.host].used_percent();
+                self.full.woken(now, used.unwrap_or(0), limit);
+            }
+            Input::Disk(done) => self.full.done(now, done, "commitlog/"),
+            _ => {}
+        }
+    }
+    /// What a broker did in a batch.
+    fn judge(&mut self, inside: Option<(&Topics, u64)>) {
+        let found = [
+            (Oracle::Bounds, self.full.settled(self.scene.now(), inside.map(|(_, appended)| appended))),
+            (Oracle::Route, inside.and_then(|(topics, _)| self.topics.settled(topics))),
+        ];
+        for (oracle, (clause, text)) in found.into_iter().filter_map(|(oracle, found)| Some((oracle, found?))) {
+            let name = self.scene.cast.name(self.host);
+            let text = match oracle {
+                Oracle::Bounds => format!("{name} took messages although {text}"),
+                _ => format!("the topics of {name} changed without a reason: {text}"),
+            };
+            self.scene.object(Violation {
+                oracle,
+                clause: clause.to_owned(),
+                role: "broker".to_owned(),
+                topic_kind: "-".to_owned(),
+                text: text.clone(),
+                at_ms: self.scene.now_ms(),
+                lines: Vec::new(),
+                proof: vec![text],
             });
         }
     }
@@ -142,8 +193,14 @@ where
             return;
         }
         self.record(Kind::Input, &(now, input));
-        if matches!(input, Input::Frame { .. }) {
+        if let Input::Frame { frame, .. } = input {
             self.count();
+            if self.is_name_server {
+                super::drained::handed(&self.scene, self.host, frame);
+            }
+        }
+        if let Some(limit) = self.refuse_percent {
+            self.watch(input, limit);
         }
         if !self.frames {
             return;
@@ -176,6 +233,9 @@ where
         let (alive, now) = (self.alive(), self.scene.now());
         if alive {
             self.weigh(now, node);
+        }
+        if alive && self.refuse_percent.is_some() {
+            self.judge(node.topics_and_log());
         }
         super::panics::stepping(None);
         if !alive {

@@ -30,6 +30,9 @@ pub use slow::SimSlow;
 use crate::dice::{Dice, entity};
 use crate::world::{HostId, Life, World};
 
+/// A device of so many bytes is not filled by what a run stores.
+const LARGE: u64 = 4 << 30;
+
 /// How a disk behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
@@ -318,6 +321,13 @@ impl HostDisk {
         let platter = &mut *self.lock();
         let used = platter.image.pages() * PAGE as u64;
         platter.room = left.map(|left| used + left);
+    }
+    /// How much of it is used, in percent; nothing when it is large and nobody fills it.
+    pub fn used_percent(&self) -> Option<u64> {
+        let platter = self.lock();
+        let capacity = platter.spec.capacity;
+        let may_fill = platter.room.is_some() || capacity < LARGE;
+        may_fill.then(|| (capacity.saturating_sub(platter.free()) * 100).checked_div(capacity).unwrap_or(0))
     }
     /// The device is twice as large from now on.
     pub fn grow(&self) {

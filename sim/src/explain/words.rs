@@ -68,6 +68,8 @@ fn what(what: &What) -> String {
             let to = back_ms.map_or("the first message".into(), |ms| format!("what was stored {} ago", short(ms)));
             format!("{group} is moved back to {to} of {topic}")
         }
+        What::QueryKey { topic, key } => format!("every broker is asked for {key} of {topic}"),
+        What::WriteKv { key, value } => format!("{key} is set to {value} at every name server"),
         What::DeleteTopic { topic } => format!("{topic} is deleted"),
         What::Drain { node, for_ms } => format!("producers may not use {node} for {}", short(*for_ms)),
         What::BrokerJoin { node } => format!("{node} joins the cluster"),

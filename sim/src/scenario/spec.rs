@@ -299,12 +299,16 @@ pub enum EventKind {
     /// The members of `group` read of `topic` one of `tags` from now on (`none`: nothing), one after the other, `gap-ms` apart; with
     /// `away-ms` each is stopped and started again for it.
     Resubscribe,
-    /// The administrator sets the queue count of `topic` to `queues`, on every broker.
+    /// The administrator sets the queue count of `topic`, which may be the retry topic of a group, to `queues`, on every broker.
     Queues,
     /// The administrator moves `group` back in `topic`: to what was stored `back-ms` ago, or to the first message.
     ResetOffsets,
     /// The administrator deletes `topic`, which no group reads; a send makes it anew.
     DeleteTopic,
+    /// Every broker is asked for the messages of a key that was sent to `topic` before.
+    QueryKey,
+    /// A value is written into the configuration of every name server, and read from then on.
+    WriteKv,
     /// Producers may not use a broker for `for-ms`: its write permission is taken at every name server.
     Drain,
     /// Every broker, or every name server (`target`), is stopped and started again, one after the other, `gap-ms` apart.

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use seedmq_core::message::names::RETRY_PREFIX;
+
 use super::spec::{BETWEEN_SIDES, Choice, EventKind, EventSpec, FaultKind, FaultSpec, GroupSpec, Property, Spec};
 use crate::tape::{Model, Moment, STRATEGIES};
 
@@ -58,7 +60,11 @@ impl Spec {
         let keys = [
             ("group", event.group.is_some(), member || reset || resub),
             ("away-ms", away, member || (resub && away)),
-            ("topic", event.topic.is_some(), is(EventKind::Queues) || is(EventKind::DeleteTopic) || reset || resub),
+            (
+                "topic",
+                event.topic.is_some(),
+                is(EventKind::Queues) || is(EventKind::DeleteTopic) || is(EventKind::QueryKey) || reset || resub,
+            ),
             ("tags", event.tags.is_some(), resub),
             ("queues", event.queues.is_some(), is(EventKind::Queues)),
             ("back-ms", event.back_ms.is_some(), reset),
@@ -91,7 +97,11 @@ impl Spec {
         if let Some(group) = event.group.as_ref().filter(|g| !self.groups.contains_key(*g)) {
             return Err(format!("a group of this file is expected, found \"{group}\""));
         }
-        if let Some(topic) = event.topic.as_ref().filter(|t| !self.topics.contains_key(*t)) {
+        let is_retry = |topic: &str| {
+            is(EventKind::Queues)
+                && topic.strip_prefix(RETRY_PREFIX).is_some_and(|group| self.groups.contains_key(group))
+        };
+        if let Some(topic) = event.topic.as_ref().filter(|t| !self.topics.contains_key(*t) && !is_retry(t)) {
             return Err(format!("a topic of this file is expected, found \"{topic}\""));
         }
         Ok(())

@@ -233,6 +233,7 @@ fn what(config: &Config, what: &What) -> Checked {
             )),
             None => Ok(()),
         },
+        What::QueryKey { .. } | What::WriteKv { .. } => Ok(()),
         What::Drain { node, for_ms } => {
             role(config, node, "broker")?;
             most("for-ms", *for_ms, TIME_MS_MAX)

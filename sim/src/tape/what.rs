@@ -89,6 +89,20 @@ pub enum What {
         /// The topic.
         topic: String,
     },
+    /// The administrator asks every broker that runs for the messages of a key.
+    QueryKey {
+        /// The topic.
+        topic: String,
+        /// The key.
+        key: String,
+    },
+    /// The administrator writes a value into the configuration of every name server that runs, and reads it every second from then on.
+    WriteKv {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
     /// Producers may not use a broker for a while: the administrator takes its write permission at every name server that runs.
     Drain {
         /// The broker.
@@ -356,7 +370,7 @@ impl What {
             | What::Leave { client }
             | What::Subscribe { client, .. }
             | What::Crash { client, .. } => names.push(client),
-            What::ResetOffsets { .. } | What::DeleteTopic { .. } => {}
+            What::ResetOffsets { .. } | What::DeleteTopic { .. } | What::QueryKey { .. } | What::WriteKv { .. } => {}
             What::Topic { brokers, .. } => names.extend(brokers.iter().map(String::as_str)),
             What::Partition { a, b, .. }
             | What::SlowLink { a, b, .. }

@@ -1,0 +1,76 @@
+//! The oracle `route` at its source: the topics of a broker and their version change for a reason only. Each change has the broker
+//! register with every name server, and what an operator set stays.
+//!
+//! Invariant: every batch of a broker that serves is looked at. A topic may come by itself; it changes or goes only when a request of
+//! that batch names it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seedmq_core::broker::topics::Topics;
+use seedmq_core::wire::Frame;
+use seedmq_core::wire::codes::request;
+use seedmq_core::wire::topic::TopicConfig;
+
+/// The topics of a broker as they were after its last batch.
+#[derive(Debug, Default)]
+pub(super) struct TopicWatch {
+    last: Option<(u64, BTreeMap<String, TopicConfig>)>,
+    /// Topics that requests of this batch name.
+    named: BTreeSet<String>,
+}
+
+impl TopicWatch {
+    /// The broker is handed a request.
+    pub fn handed(&mut self, frame: &Frame) {
+        if matches!(frame.code, request::UPDATE_AND_CREATE_TOPIC | request::DELETE_TOPIC_IN_BROKER) {
+            self.named.extend(frame.fields.get("topic").map(ToOwned::to_owned));
+        }
+    }
+    /// A batch is over: the clause that is broken, and how.
+    pub fn settled(&mut self, topics: &Topics) -> Option<(&'static str, String)> {
+        let named = std::mem::take(&mut self.named);
+        let version = topics.version();
+        let before = match &self.last {
+            Some((seen, _)) if *seen == version => return None,
+            _ => self.last.take(),
+        };
+        let configs = topics.configs();
+        let found = before.and_then(|(seen, before)| judge(version - seen, &before, &configs, &named));
+        self.last = Some((version, configs));
+        found
+    }
+}
+
+type Configs = BTreeMap<String, TopicConfig>;
+
+fn judge(steps: u64, before: &Configs, now: &Configs, named: &BTreeSet<String>) -> Option<(&'static str, String)> {
+    let undone = before.iter().find(|(name, config)| now.get(*name) != Some(config) && !named.contains(*name));
+    if let Some((name, config)) = undone {
+        let text = format!("{name} was {config:?} and is {:?}, which nobody asked for", now.get(name));
+        return Some(("settings-undone", text));
+    }
+    // Two steps may be there and back.
+    (steps == 1 && before == now).then(|| ("needless-version", "its version moved, and they did not".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_by_itself_or_was_asked_for_is_no_surprise() {
+        let table = |topics: &[(&str, i32)]| -> Configs {
+            topics.iter().map(|(name, queues)| ((*name).to_owned(), TopicConfig::new(*name, *queues, 6))).collect()
+        };
+        let clause = |before: &[(&str, i32)], now: &[(&str, i32)], named: &[&str]| {
+            let named = named.iter().map(|name| (*name).to_owned()).collect();
+            judge(1, &table(before), &table(now), &named).map(|(clause, _)| clause)
+        };
+        assert_eq!(clause(&[("T", 4)], &[("T", 4), ("U", 1)], &[]), None);
+        assert_eq!(clause(&[("T", 4)], &[("T", 8)], &["T"]), None);
+        assert_eq!(clause(&[("T", 4)], &[], &["T"]), None);
+        assert_eq!(clause(&[("T", 4)], &[("T", 8)], &["U"]), Some("settings-undone"));
+        assert_eq!(clause(&[("T", 4)], &[], &[]), Some("settings-undone"));
+        assert_eq!(clause(&[("T", 4)], &[("T", 4)], &["T"]), Some("needless-version"));
+    }
+}
