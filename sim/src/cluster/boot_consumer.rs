@@ -210,14 +210,6 @@ pub(super) fn handled(scene: &Rc<Scene>, host: HostId, delivery: u64, life: crat
 /// A message came that does not decode.
 fn malformed(scene: &Scene, host: HostId, what: &str) {
     let Role::Consumer(_) = scene.cast.role(host) else { unreachable!("only consumers read messages") };
-    scene.object(seedmq_reports::Violation {
-        oracle: seedmq_reports::Oracle::Phantom,
-        clause: "malformed".to_owned(),
-        role: "broker".to_owned(),
-        topic_kind: "-".to_owned(),
-        text: format!("{} was handed bytes that are no message: {what}", scene.cast.name(host)),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![what.to_owned()],
-    });
+    let text = format!("{} was handed bytes that are no message: {what}", scene.cast.name(host));
+    scene.broken(seedmq_reports::Oracle::Phantom, "malformed", "broker", text, vec![what.to_owned()]);
 }

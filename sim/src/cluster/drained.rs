@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_core::wire::Frame;
 use seedmq_core::wire::codes::request;
-use seedmq_reports::{Oracle, Violation};
+use seedmq_reports::Oracle;
 
 use super::needless::is_open;
 use super::scene::Scene;
@@ -65,7 +65,7 @@ pub(super) fn answered(scene: &Scene, server: HostId, topic: &str, writable: &BT
             "{name} says that producers may use {broker} for {topic}, although it was told at {} ms that they may not",
             since / 1_000_000
         );
-        object(scene, "still-writable", "name-server", text);
+        scene.broken(Oracle::Route, "still-writable", "name-server", text, Vec::new());
     }
 }
 
@@ -96,18 +96,5 @@ pub(super) fn used(scene: &Scene, host: HostId, ended: &Ended) {
         ended.began_ns / 1_000_000,
         since / 1_000_000,
     );
-    object(scene, "drained-broker-used", "producer", text);
-}
-
-fn object(scene: &Scene, clause: &str, role: &str, text: String) {
-    scene.object(Violation {
-        oracle: Oracle::Route,
-        clause: clause.to_owned(),
-        role: role.to_owned(),
-        topic_kind: "-".to_owned(),
-        text: text.clone(),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![text],
-    });
+    scene.broken(Oracle::Route, "drained-broker-used", "producer", text, Vec::new());
 }

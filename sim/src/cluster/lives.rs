@@ -194,14 +194,6 @@ pub(super) fn refused(scene: &Scene, host: HostId, why: &str) {
         scene.seen(|seen| seen.refused.insert(host));
         return scene.remind(scene.now() + OPERATOR_MS * MS, Job::Anew(host));
     }
-    scene.object(seedmq_reports::Violation {
-        oracle: seedmq_reports::Oracle::RecoveryIdempotent,
-        clause: "store-refused".to_owned(),
-        role: "broker".to_owned(),
-        topic_kind: "-".to_owned(),
-        text: format!("{} could not open the store that it wrote itself: {why}", scene.cast.name(host)),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![why.to_owned()],
-    });
+    let text = format!("{} could not open the store that it wrote itself: {why}", scene.cast.name(host));
+    scene.broken(seedmq_reports::Oracle::RecoveryIdempotent, "store-refused", "broker", text, vec![why.to_owned()]);
 }

@@ -4,7 +4,7 @@
 //! Invariant: only what the client's own retries should have saved is held against it: it had time and attempts left for a broker
 //! that nothing had touched for a while, and never tried it. A name server that is away takes no route from anybody.
 
-use seedmq_reports::{Oracle, Violation};
+use seedmq_reports::Oracle;
 
 use super::cast::Role;
 use super::scene::Scene;
@@ -46,7 +46,7 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
             ended.topic,
             why
         );
-        object(scene, "route-forgotten", text);
+        scene.broken(Oracle::Convergence, "route-forgotten", "producer", text, Vec::new());
     }
     let is_well = |host: &HostId| well(scene.cast.name(*host), *host);
     let rest_is_well = is_well(&host) && (alone || servers.iter().all(is_well));
@@ -64,20 +64,7 @@ pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
         scene.cast.name(*untried),
         why,
     );
-    object(scene, "needless-failure", text);
-}
-
-fn object(scene: &Scene, clause: &str, text: String) {
-    scene.object(Violation {
-        oracle: Oracle::Convergence,
-        clause: clause.to_owned(),
-        role: "producer".to_owned(),
-        topic_kind: "-".to_owned(),
-        text: text.clone(),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![text],
-    });
+    scene.broken(Oracle::Convergence, "needless-failure", "producer", text, Vec::new());
 }
 
 /// Whether every name server went before this time, and none has been there since.

@@ -9,7 +9,7 @@ use seedmq_core::wire::Frame;
 use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::kv::{GetKVConfigHeader, PutKVConfigHeader};
 use seedmq_core::wire::query::QueryMessageHeader;
-use seedmq_reports::{Oracle, Violation};
+use seedmq_reports::Oracle;
 
 use super::admin::AdminCommand;
 use super::cast::NAME_SERVER_PORT;
@@ -141,13 +141,8 @@ pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Fram
             let Some(found) = answer.and_then(messages) else { return };
             let name = scene.cast.name(host);
             if let Some(why) = compare(&topic, &key, &due, &found) {
-                object(
-                    scene,
-                    Oracle::Projection,
-                    "query",
-                    "broker",
-                    format!("{name}, asked for {key} of {topic}: {why}"),
-                );
+                let text = format!("{name}, asked for {key} of {topic}: {why}");
+                scene.broken(Oracle::Projection, "query", "broker", text, Vec::new());
             }
         }
         request::PUT_KV_CONFIG if answer.is_some_and(|frame| frame.code == response::SUCCESS) => {
@@ -167,7 +162,7 @@ pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Fram
             let all = scene.seen(|seen| seen.questions.written.get(&(host, key.clone())).cloned()).unwrap_or_default();
             if !may_be(&all, asked, told.as_deref()) {
                 let text = format!("{} says that {key} is {told:?} after the writes {all:?}", scene.cast.name(host));
-                object(scene, Oracle::Lost, "kv-write", "name-server", text);
+                scene.broken(Oracle::Lost, "kv-write", "name-server", text, Vec::new());
             }
         }
         _ => {}
@@ -242,19 +237,6 @@ fn message(record: &[u8]) -> Option<Found> {
 
 fn number(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     Some(bytes.get(at..at + len)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-}
-
-fn object(scene: &Scene, oracle: Oracle, clause: &str, role: &str, text: String) {
-    scene.object(Violation {
-        oracle,
-        clause: clause.to_owned(),
-        role: role.to_owned(),
-        topic_kind: "-".to_owned(),
-        text: text.clone(),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![text],
-    });
 }
 
 #[cfg(test)]

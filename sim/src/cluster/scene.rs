@@ -11,7 +11,7 @@ use madsim::task::NodeId;
 use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
 use seedmq_core::namesrv::NameServerCommand;
-use seedmq_reports::{EndState, Violation};
+use seedmq_reports::{EndState, Oracle, Violation};
 
 use super::admin::AdminCommand;
 use super::drained::Drained;
@@ -353,6 +353,22 @@ impl Scene {
             fired
         });
         fired.into_iter().for_each(|action| self.remind(now, Job::Act(action)));
+    }
+    /// A rule that is about no topic in particular is broken now. Without a proof the text is one.
+    pub fn broken(&self, oracle: Oracle, clause: &str, role: &str, text: String, mut proof: Vec<String>) {
+        if proof.is_empty() {
+            proof.push(text.clone());
+        }
+        self.object(Violation {
+            oracle,
+            clause: clause.to_owned(),
+            role: role.to_owned(),
+            topic_kind: "-".to_owned(),
+            text,
+            at_ms: self.now_ms(),
+            lines: Vec::new(),
+            proof,
+        });
     }
     /// An oracle objects.
     pub fn object(&self, violation: Violation) {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
-use seedmq_reports::{Oracle, Violation};
+use seedmq_reports::Oracle;
 
 use super::cast::Role;
 use super::look::{BrokerLook, Held};
@@ -134,19 +134,11 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
         late.collect::<Vec<_>>()
     });
     for ((group, topic, (broker, queue)), since) in orphaned {
-        scene.object(Violation {
-            oracle: Oracle::Owner,
-            clause: "orphaned".to_owned(),
-            role: "cluster".to_owned(),
-            topic_kind: "-".to_owned(),
-            text: format!(
-                "{broker}:{queue} of {topic} has had no owner in {group} since {} ms, with no fault about",
-                since / 1_000_000
-            ),
-            at_ms: scene.now_ms(),
-            lines: Vec::new(),
-            proof: vec![format!("{broker}:{queue} of {topic} in {group}, {} ms", since / 1_000_000)],
-        });
+        let since = since / 1_000_000;
+        let text =
+            format!("{broker}:{queue} of {topic} has had no owner in {group} since {since} ms, with no fault about");
+        let proof = vec![format!("{broker}:{queue} of {topic} in {group}, {since} ms")];
+        scene.broken(Oracle::Owner, "orphaned", "cluster", text, proof);
     }
 }
 
@@ -168,16 +160,8 @@ pub(super) fn complain(scene: &Scene) {
     let why = scene.seen(|seen| seen.unsettled.clone());
     let (oracle, clause, text) =
         why.unwrap_or((Oracle::Convergence, "restless", "the cluster was well only for a moment".to_owned()));
-    scene.object(Violation {
-        oracle,
-        clause: clause.to_owned(),
-        role: "cluster".to_owned(),
-        topic_kind: "-".to_owned(),
-        text: format!("still so at the end of the liveness phase: {text}"),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof: vec![text],
-    });
+    let still = format!("still so at the end of the liveness phase: {text}");
+    scene.broken(oracle, clause, "cluster", still, vec![text]);
 }
 
 /// The oracle `held-pull`: no pull waits for a message that is there, and none longer than it said.
@@ -210,16 +194,8 @@ fn held_pulls(scene: &Scene, host: HostId) {
         (!proof.is_empty()).then_some(proof)
     });
     let Some(proof) = found else { return };
-    scene.object(Violation {
-        oracle: Oracle::HeldPull,
-        clause: "not-answered".to_owned(),
-        role: "broker".to_owned(),
-        topic_kind: "-".to_owned(),
-        text: format!("{} holds a pull that is due: {}", scene.cast.name(host), proof[0]),
-        at_ms: scene.now_ms(),
-        lines: Vec::new(),
-        proof,
-    });
+    let text = format!("{} holds a pull that is due: {}", scene.cast.name(host), proof[0]);
+    scene.broken(Oracle::HeldPull, "not-answered", "broker", text, proof);
 }
 
 fn complaint(held: &Held, end: u64, at_ns: u64) -> String {

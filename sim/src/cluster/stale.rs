@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seedmq_reports::{Oracle, Violation};
+use seedmq_reports::Oracle;
 
 use super::scene::Scene;
 use super::settle::Brokers;
@@ -68,16 +68,7 @@ pub(super) fn look(scene: &Scene, brokers: Option<&Brokers>) {
         let text = format!(
             "{name} has been wrong about {broker} in the route of {topic} since {since} ms, with no fault about"
         );
-        scene.object(Violation {
-            oracle: Oracle::Route,
-            clause: "stale".to_owned(),
-            role: "name-server".to_owned(),
-            topic_kind: "-".to_owned(),
-            proof: vec![text.clone()],
-            text,
-            at_ms: scene.now_ms(),
-            lines: Vec::new(),
-        });
+        scene.broken(Oracle::Route, "stale", "name-server", text, Vec::new());
     }
 }
 

@@ -11,7 +11,7 @@ use seedmq::driver::Tap;
 use seedmq_core::broker::topics::Topics;
 use seedmq_core::node::{ConnId, Holding, Input, Node, Now, Output};
 use seedmq_core::wire::Frame;
-use seedmq_reports::{Oracle, Violation};
+use seedmq_reports::Oracle;
 use serde::Serialize;
 
 use super::cast::Role;
@@ -87,16 +87,10 @@ impl RoleTap {
         }
         for Holding { what, held, most } in node.holdings().into_iter().filter(|h| h.held > h.most) {
             let name = self.scene.cast.name(self.host);
-            self.scene.object(Violation {
-                oracle: Oracle::Bounds,
-                clause: what.replace(' ', "-"),
-                role: self.scene.cast.role(self.host).name().to_owned(),
-                topic_kind: "-".to_owned(),
-                text: format!("{name} holds too much: {what}, of which it may hold {most}"),
-                at_ms: self.scene.now_ms(),
-                lines: Vec::new(),
-                proof: vec![format!("{held} {what} at {} ms", self.scene.now() / 1_000_000)],
-            });
+            let role = self.scene.cast.role(self.host).name();
+            let text = format!("{name} holds too much: {what}, of which it may hold {most}");
+            let proof = vec![format!("{held} {what} at {} ms", self.scene.now() / 1_000_000)];
+            self.scene.broken(Oracle::Bounds, &what.replace(' ', "-"), role, text, proof);
         }
     }
     /// What a broker is handed, as far as it tells when its topics may change and its disk is full.
@@ -124,16 +118,7 @@ impl RoleTap {
                 Oracle::Bounds => format!("{name} took messages although {text}"),
                 _ => format!("the topics of {name} changed without a reason: {text}"),
             };
-            self.scene.object(Violation {
-                oracle,
-                clause: clause.to_owned(),
-                role: "broker".to_owned(),
-                topic_kind: "-".to_owned(),
-                text: text.clone(),
-                at_ms: self.scene.now_ms(),
-                lines: Vec::new(),
-                proof: vec![text],
-            });
+            self.scene.broken(oracle, clause, "broker", text, Vec::new());
         }
     }
     /// The oracle `bounds`: nobody asks again and again without a pause.
@@ -142,16 +127,9 @@ impl RoleTap {
         self.came = if self.came.0 == second { (second, self.came.1 + 1) } else { (second, 1) };
         if self.came.1 == STORM {
             let name = self.scene.cast.name(self.host);
-            self.scene.object(Violation {
-                oracle: Oracle::Bounds,
-                clause: "storm".to_owned(),
-                role: self.scene.cast.role(self.host).name().to_owned(),
-                topic_kind: "-".to_owned(),
-                text: format!("{name} was handed {STORM} frames within one second, which nobody's work explains"),
-                at_ms: self.scene.now_ms(),
-                lines: Vec::new(),
-                proof: vec![format!("{STORM} frames in second {second}")],
-            });
+            let role = self.scene.cast.role(self.host).name();
+            let text = format!("{name} was handed {STORM} frames within one second, which nobody's work explains");
+            self.scene.broken(Oracle::Bounds, "storm", role, text, vec![format!("{STORM} frames in second {second}")]);
         }
     }
     fn frame_in(&mut self, conn: ConnId, frame: &Frame) {
