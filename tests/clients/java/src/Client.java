@@ -212,6 +212,8 @@ public final class Client {
         consumer.setConsumeThreadMin(2);
         consumer.setConsumeThreadMax(2);
         consumer.setHeartbeatBrokerInterval(number("hb", 30000));
+        // Without it a shutdown does not wait for a listener that runs, and what that consumes comes again.
+        consumer.setAwaitTerminationMillisWhenShutdown(5000);
         consumer.subscribe(option("topic", ""), option("tags", "*"));
         if (option("order", "false").equals("true")) {
             consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
