@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use seedmq_tests::judged::judge;
@@ -46,15 +47,17 @@ fn main() -> ExitCode {
         let judgement = judge(&path);
         let mut recoveries = report.recoveries.clone();
         recoveries.sort_unstable();
+        let ms = |time: Option<&Duration>| time.map_or("-".to_owned(), |time| format!("{} ms", time.as_millis()));
+        let rules: Vec<String> = judgement.counts.iter().map(|(rule, count)| format!("{count} × {rule}")).collect();
         println!(
-            "{flush}: {kills} kills, {} acknowledged, {} unknown, {} found; restart to first acknowledgement: median {:?}, \
-             longest {:?}; violations: {:?}",
+            "{flush}: {kills} kills, {} acknowledged, {} unknown, {} found; restart to first acknowledgement: median {}, \
+             longest {}; broken rules: {}",
             report.acknowledged,
             report.unknown,
             report.found,
-            recoveries.get(recoveries.len() / 2),
-            recoveries.last(),
-            judgement.counts
+            ms(recoveries.get(recoveries.len() / 2)),
+            ms(recoveries.last()),
+            if rules.is_empty() { "none".to_owned() } else { rules.join(", ") }
         );
         broken |= !judgement.violations.is_empty() || judgement.acked == 0;
         for violation in judgement.violations.iter().take(5) {
