@@ -40,8 +40,8 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             topic_at(scene, topic, *queues, &chosen_brokers(scene, brokers));
         }
         What::ResetOffsets { group, topic, back_ms } => super::operate::reset_offsets(scene, group, topic, *back_ms),
-        What::QueryKey { topic, key } => super::questions::by_key(scene, topic, key),
-        What::WriteKv { key, value } => super::questions::write(scene, key, value),
+        What::QueryKey { topic, key } => super::oracles::questions::by_key(scene, topic, key),
+        What::WriteKv { key, value } => super::oracles::questions::write(scene, key, value),
         What::DeleteTopic { topic } => super::operate::delete_topic(scene, topic),
         What::Drain { node, for_ms } => {
             super::operate::write_permission(scene, node, false);

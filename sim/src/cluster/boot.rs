@@ -174,8 +174,8 @@ fn producer_event(scene: &Scene, host: HostId, event: &ProducerEvent) {
     });
     ops.into_iter().for_each(|op| super::act::client_line(scene, host, op));
     if let Some(ended) = &ended {
-        super::needless::judge(scene, host, ended);
-        super::drained::used(scene, host, ended);
+        super::oracles::needless::judge(scene, host, ended);
+        super::oracles::drained::used(scene, host, ended);
     }
 }
 

@@ -124,5 +124,5 @@ pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
         scene.remind(scene.now() + RETRY_NS, Job::Ask(Box::new(command)));
         return;
     }
-    super::route::answer(scene, &command, event.answer.as_ref());
+    super::oracles::route::answer(scene, &command, event.answer.as_ref());
 }

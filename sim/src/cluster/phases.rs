@@ -8,8 +8,9 @@ use seedmq_core::message::names::RETRY_PREFIX;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
+use super::oracles::settle;
 use super::scene::{Job, Scene};
-use super::{act, boot, ends, lives, operate, settle};
+use super::{act, boot, ends, lives, operate};
 use crate::history::Op;
 use crate::options::RunOptions;
 use crate::tape::Trigger;
@@ -145,7 +146,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     let wanted = |topic: &str| topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX);
     scene.seen(|seen| seen.ends = seen.looks.ends(wanted).collect());
     if settled {
-        super::recovery::twice(scene).await;
+        super::oracles::recovery::twice(scene).await;
     }
     if !scene.is_cut() {
         stop_all(scene).await;

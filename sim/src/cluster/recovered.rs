@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::oracles::settle::{self, Brokers};
 use super::scene::Scene;
-use super::settle::{self, Brokers};
 use crate::world::HostId;
 
 /// The ends of queues by broker, topic and queue.

@@ -14,12 +14,12 @@ use seedmq_core::namesrv::NameServerCommand;
 use seedmq_reports::{EndState, Oracle, Violation};
 
 use super::admin::AdminCommand;
-use super::drained::Drained;
-use super::questions::Questions;
+use super::oracles::drained::Drained;
+use super::oracles::questions::Questions;
+use super::oracles::route::Route;
+use super::oracles::settle::{Suspects, Unsettled};
+use super::oracles::stale::Stale;
 use super::recovered::Recovered;
-use super::route::Route;
-use super::settle::{Suspects, Unsettled};
-use super::stale::Stale;
 
 use super::cast::Cast;
 use super::inside::Watched;

@@ -16,10 +16,10 @@ use serde::Serialize;
 
 use super::cast::Role;
 use super::curves::{self, Readers};
-use super::full::FullWatch;
 use super::look::Inside;
+use super::oracles::full::FullWatch;
+use super::oracles::topics::TopicWatch;
 use super::scene::Scene;
-use super::topics::TopicWatch;
 use crate::tap::Kind;
 use crate::tape::Moment;
 use crate::world::{HostId, Life};
@@ -174,7 +174,7 @@ where
         if let Input::Frame { frame, .. } = input {
             self.count();
             if self.is_name_server {
-                super::drained::handed(&self.scene, self.host, frame);
+                super::oracles::drained::handed(&self.scene, self.host, frame);
             }
         }
         if let Some(limit) = self.refuse_percent {

@@ -13,7 +13,7 @@ use seedmq_core::wire::topic::TopicConfig;
 
 /// The topics of a broker as they were after its last batch.
 #[derive(Debug, Default)]
-pub(super) struct TopicWatch {
+pub(in crate::cluster) struct TopicWatch {
     last: Option<(u64, BTreeMap<String, TopicConfig>)>,
     /// Topics that requests of this batch name.
     named: BTreeSet<String>,

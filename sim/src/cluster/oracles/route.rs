@@ -9,33 +9,33 @@ use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::json;
 use seedmq_core::wire::route::{GetRouteInfoHeader, PERM_WRITE, TopicRouteData};
 
-use super::admin::AdminCommand;
-use super::cast::NAME_SERVER_PORT;
-use super::scene::Scene;
+use crate::cluster::admin::AdminCommand;
+use crate::cluster::cast::NAME_SERVER_PORT;
+use crate::cluster::scene::Scene;
 use crate::world::HostId;
 
 /// The brokers of a topic with their read queues; nothing when the name server did not answer with a route.
 pub(crate) type Route = Option<BTreeMap<String, u32>>;
 
 /// Asks every name server that runs for a topic.
-pub(super) fn ask_all(scene: &Scene, topic: &str) {
+pub(in crate::cluster) fn ask_all(scene: &Scene, topic: &str) {
     for host in scene.cast.name_servers() {
         scene.seen(|seen| seen.routes.remove(&(host, topic.to_owned())));
         if scene.world.is_up(host) {
             let header = GetRouteInfoHeader { topic: topic.to_owned(), ..GetRouteInfoHeader::default() };
             let frame = Frame::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
             let addr = format!("{}:{NAME_SERVER_PORT}", scene.cast.ip(host)).into();
-            super::operate::ask(scene, addr, frame, false);
+            crate::cluster::operate::ask(scene, addr, frame, false);
         }
     }
 }
 
 /// Takes an answer of whatever kind.
-pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
+pub(in crate::cluster) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
     if let (request::INVOKE_BROKER_TO_RESET_OFFSET, Some(answer)) = (command.frame.code, answer)
         && answer.code == response::SUCCESS
     {
-        return super::operate::was_reset(scene, command, answer);
+        return crate::cluster::operate::was_reset(scene, command, answer);
     }
     if command.frame.code != request::GET_ROUTEINFO_BY_TOPIC {
         return super::questions::answer(scene, command, answer);

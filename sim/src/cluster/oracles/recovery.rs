@@ -9,10 +9,11 @@ use std::rc::Rc;
 
 use seedmq_reports::{Oracle, Violation};
 
-use super::cast::Role;
-use super::phases::{late, proceed};
-use super::scene::{Job, Scene};
-use super::{boot, lives, settle};
+use super::settle;
+use crate::cluster::cast::Role;
+use crate::cluster::phases::{late, proceed};
+use crate::cluster::scene::{Job, Scene};
+use crate::cluster::{boot, lives};
 use crate::whitebox::{Completeness, broken, judge_store, summary};
 use crate::world::HostId;
 
@@ -60,7 +61,7 @@ impl Holdings {
 type All = BTreeMap<HostId, Holdings>;
 
 /// Stops the clients, kills all brokers and lets them recover, twice.
-pub(super) async fn twice(scene: &Rc<Scene>) {
+pub(in crate::cluster) async fn twice(scene: &Rc<Scene>) {
     if !stop_clients(scene).await {
         return;
     }

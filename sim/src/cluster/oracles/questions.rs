@@ -11,10 +11,10 @@ use seedmq_core::wire::kv::{GetKVConfigHeader, PutKVConfigHeader};
 use seedmq_core::wire::query::QueryMessageHeader;
 use seedmq_reports::Oracle;
 
-use super::admin::AdminCommand;
-use super::cast::NAME_SERVER_PORT;
 use super::needless::is_open;
-use super::scene::Scene;
+use crate::cluster::admin::AdminCommand;
+use crate::cluster::cast::NAME_SERVER_PORT;
+use crate::cluster::scene::Scene;
 use crate::history::{Op, Phase};
 use crate::world::HostId;
 
@@ -42,11 +42,11 @@ struct Written {
 }
 
 /// Asks every broker that runs for the messages of a key.
-pub(super) fn by_key(scene: &Scene, topic: &str, key: &str) {
+pub(in crate::cluster) fn by_key(scene: &Scene, topic: &str, key: &str) {
     let now = scene.now();
     let sent = acknowledged(scene, key);
     for host in scene.cast.brokers().into_iter().filter(|host| scene.world.is_up(*host)) {
-        if super::boot::index_slots(scene, host).is_none() {
+        if crate::cluster::boot::index_slots(scene, host).is_none() {
             continue;
         }
         let name = scene.cast.name(host);
@@ -70,7 +70,7 @@ pub(super) fn by_key(scene: &Scene, topic: &str, key: &str) {
             ..QueryMessageHeader::default()
         };
         let frame = Frame::request(request::QUERY_MESSAGE).with_header(&header);
-        let ticket = super::operate::ask(scene, scene.cast.broker_addr(host), frame, false);
+        let ticket = crate::cluster::operate::ask(scene, scene.cast.broker_addr(host), frame, false);
         scene.seen(|seen| seen.questions.keys.insert(ticket, due));
     }
 }
@@ -99,26 +99,30 @@ fn acknowledged(scene: &Scene, wanted: &str) -> Vec<(String, u32, u64, f64)> {
 }
 
 /// Writes a value into the configuration of every name server that runs.
-pub(super) fn write(scene: &Scene, key: &str, value: &str) {
+pub(in crate::cluster) fn write(scene: &Scene, key: &str, value: &str) {
     for (host, addr) in name_servers(scene) {
         let (namespace, key, value) = (NAMESPACE.to_owned(), key.to_owned(), value.to_owned());
         let header = PutKVConfigHeader { namespace, key: key.clone(), value: value.clone() };
-        let ticket =
-            super::operate::ask(scene, addr, Frame::request(request::PUT_KV_CONFIG).with_header(&header), false);
+        let ticket = crate::cluster::operate::ask(
+            scene,
+            addr,
+            Frame::request(request::PUT_KV_CONFIG).with_header(&header),
+            false,
+        );
         let written = Written { ticket, value, acked_ns: None };
         scene.seen(|seen| seen.questions.written.entry((host, key)).or_default().push(written));
     }
 }
 
 /// Asks name servers for everything that was written to them.
-pub(super) fn read(scene: &Scene) {
+pub(in crate::cluster) fn read(scene: &Scene) {
     let keys: Vec<(HostId, String)> = scene.seen(|seen| seen.questions.written.keys().cloned().collect());
     let up: BTreeMap<HostId, _> = name_servers(scene).collect();
     for (host, key) in keys {
         let Some(addr) = up.get(&host) else { continue };
         let header = GetKVConfigHeader { namespace: NAMESPACE.to_owned(), key };
         let frame = Frame::request(request::GET_KV_CONFIG).with_header(&header);
-        let ticket = super::operate::ask(scene, addr.clone(), frame, false);
+        let ticket = crate::cluster::operate::ask(scene, addr.clone(), frame, false);
         let now = scene.now();
         scene.seen(|seen| seen.questions.values.insert(ticket, now));
     }
@@ -130,7 +134,7 @@ fn name_servers(scene: &Scene) -> impl Iterator<Item = (HostId, seedmq_core::nod
 }
 
 /// Takes an answer, or none, to a question of this file.
-pub(super) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
+pub(in crate::cluster) fn answer(scene: &Scene, command: &AdminCommand, answer: Option<&Frame>) {
     let ip = command.addr.parse::<std::net::SocketAddr>().ok().map(|addr| addr.ip());
     let Some(host) = ip.and_then(|ip| scene.cast.by_ip(ip)) else { return };
     let field = |name: &str| command.frame.fields.get(name).map(ToOwned::to_owned).unwrap_or_default();

@@ -13,7 +13,7 @@ const RETRY_NS: u64 = S;
 
 /// What a broker knows of its disk, and where its log ended after its last batch.
 #[derive(Debug, Default)]
-pub(super) struct FullWatch {
+pub(in crate::cluster) struct FullWatch {
     /// Since when every look would have found the disk too full, ns.
     full_ns: Option<u64>,
     /// A look has found it so.

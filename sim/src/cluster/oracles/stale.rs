@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seedmq_reports::Oracle;
 
-use super::scene::Scene;
 use super::settle::Brokers;
+use crate::cluster::scene::Scene;
 use crate::world::HostId;
 
 const S: u64 = 1_000_000_000;
@@ -37,7 +37,7 @@ impl Stale {
 }
 
 /// Compares every answer since the last look with what runs.
-pub(super) fn look(scene: &Scene, brokers: Option<&Brokers>) {
+pub(in crate::cluster) fn look(scene: &Scene, brokers: Option<&Brokers>) {
     let Some(brokers) = brokers else { return };
     let mut wrong = BTreeMap::new();
     for topic in scene.tape.header.config.topics.keys() {

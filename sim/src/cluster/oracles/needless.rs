@@ -6,16 +6,16 @@
 
 use seedmq_reports::Oracle;
 
-use super::cast::Role;
-use super::scene::Scene;
 use crate::clients::Ended;
+use crate::cluster::cast::Role;
+use crate::cluster::scene::Scene;
 use crate::world::HostId;
 
 /// After a fault a node may be badly known for so long: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
 
 /// A send of a producer ended.
-pub(super) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
+pub(in crate::cluster) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
     let Some(why) = ended.result.as_ref().err().filter(|_| ended.free) else { return };
     let Role::Producer(n) = scene.cast.role(host) else { return };
     let shape = &scene.tape.header.config.producers[n];
@@ -76,7 +76,7 @@ fn are_away_since(scene: &Scene, at_ns: u64) -> bool {
 }
 
 /// Whether a fault that has not ended names the node.
-pub(super) fn is_open(scene: &Scene, name: &str) -> bool {
+pub(in crate::cluster) fn is_open(scene: &Scene, name: &str) -> bool {
     let open = scene.seen(|seen| seen.open.clone());
     open.iter().any(|index| scene.tape.actions[*index].what.nodes().contains(&name))
 }

@@ -9,10 +9,10 @@ use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
 use seedmq_reports::Oracle;
 
-use super::cast::Role;
-use super::look::{BrokerLook, Held};
-use super::recovered::Ends;
-use super::scene::{Job, Scene};
+use crate::cluster::cast::Role;
+use crate::cluster::look::{BrokerLook, Held};
+use crate::cluster::recovered::Ends;
+use crate::cluster::scene::{Job, Scene};
 use crate::tape::{Action, Model, Trigger, What};
 use crate::world::HostId;
 
@@ -23,7 +23,7 @@ pub(crate) type Suspects = BTreeMap<(HostId, String, u32, u64), (u64, u64)>;
 pub(crate) type Unsettled = (Oracle, &'static str, String);
 
 /// Takes a look at everything; once a second.
-pub(super) fn look_around(scene: &Rc<Scene>) {
+pub(in crate::cluster) fn look_around(scene: &Rc<Scene>) {
     for host in scene.cast.brokers() {
         held_pulls(scene, host);
         removals(scene, host);
@@ -33,7 +33,7 @@ pub(super) fn look_around(scene: &Rc<Scene>) {
     let serving = brokers.as_ref().ok();
     orphans(scene, serving);
     super::stale::look(scene, serving);
-    super::recovered::look(scene, serving);
+    crate::cluster::recovered::look(scene, serving);
     let why = unsettled(scene, &brokers);
     scene.seen(|seen| {
         seen.calm = if why.is_none() { seen.calm + 1 } else { 0 };
@@ -61,7 +61,7 @@ fn wake_idle(scene: &Scene) {
 }
 
 /// Tells a broker what it knows already.
-pub(super) fn wake(scene: &Scene, host: HostId) {
+pub(in crate::cluster) fn wake(scene: &Scene, host: HostId) {
     let servers = scene.cast.name_server_addrs();
     // One that stands still takes only so much.
     let told = |handle: &Handle<BrokerCommand>| drop(handle.try_command(BrokerCommand::NameServers(servers)));
@@ -143,7 +143,7 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
 }
 
 /// Wants a fresh look at a broker.
-pub(super) fn want(scene: &Scene, host: HostId) {
+pub(in crate::cluster) fn want(scene: &Scene, host: HostId) {
     scene.seen(|seen| {
         seen.looks.forget(host);
         seen.looks.want(&[host]);
@@ -151,12 +151,12 @@ pub(super) fn want(scene: &Scene, host: HostId) {
 }
 
 /// Whether two looks in a row found nothing amiss.
-pub(super) fn is_settled(scene: &Rc<Scene>) -> bool {
+pub(in crate::cluster) fn is_settled(scene: &Rc<Scene>) -> bool {
     scene.seen(|seen| seen.calm >= 2)
 }
 
 /// The bound of the liveness phase was passed: says what is still amiss.
-pub(super) fn complain(scene: &Scene) {
+pub(in crate::cluster) fn complain(scene: &Scene) {
     let why = scene.seen(|seen| seen.unsettled.clone());
     let (oracle, clause, text) =
         why.unwrap_or((Oracle::Convergence, "restless", "the cluster was well only for a moment".to_owned()));
@@ -222,7 +222,7 @@ fn unsettled(scene: &Scene, brokers: &Result<Brokers, String>) -> Option<Unsettl
     }
 }
 
-pub(super) type Brokers = BTreeMap<HostId, BrokerLook>;
+pub(in crate::cluster) type Brokers = BTreeMap<HostId, BrokerLook>;
 
 /// A fresh look at every broker that runs, or why there is none.
 fn running_brokers(scene: &Scene) -> Result<Brokers, String> {
@@ -251,7 +251,7 @@ fn absent(scene: &Scene) -> Option<Unsettled> {
 }
 
 /// Groups that have no member left: what is stored for them has nobody to come to.
-pub(super) fn deserted(scene: &Scene) -> Vec<String> {
+pub(in crate::cluster) fn deserted(scene: &Scene) -> Vec<String> {
     let with_members = members(scene);
     let clustering = |name: &&String| {
         let shape = scene.tape.header.config.groups.get(*name);
@@ -279,7 +279,7 @@ fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> {
         if clustering && scene.world.is_up(host) {
             let group = groups.entry(shape.group.clone()).or_default();
             group.0.push(host);
-            group.1.extend(super::boot_consumer::subscriptions(scene, host).into_keys());
+            group.1.extend(crate::cluster::boot_consumer::subscriptions(scene, host).into_keys());
         }
     }
     groups
@@ -295,7 +295,7 @@ fn queues_of(scene: &Scene, brokers: &Brokers, topic: &str) -> BTreeSet<(String,
 }
 
 /// The oracle `owner`: every queue has exactly one.
-pub(super) fn owners(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+pub(in crate::cluster) fn owners(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
     for (group, (hosts, topics)) in members(scene) {
         for topic in topics {
             let mut owned: BTreeMap<(String, u32), Vec<&str>> = BTreeMap::new();
@@ -343,7 +343,7 @@ fn stuck(scene: &Scene) -> BTreeMap<(String, String, (String, u32)), u64> {
 
 /// Everything that is stored was consumed and committed, or what was stored when the queues ended at `due`; of a queue in which a handler
 /// never returns, what is before its message.
-pub(super) fn unconsumed(scene: &Scene, brokers: &Brokers, due: Option<&Ends>) -> Option<Unsettled> {
+pub(in crate::cluster) fn unconsumed(scene: &Scene, brokers: &Brokers, due: Option<&Ends>) -> Option<Unsettled> {
     let stuck = stuck(scene);
     for (group, (_, topics)) in members(scene) {
         for (host, look) in brokers {
@@ -367,7 +367,7 @@ pub(super) fn unconsumed(scene: &Scene, brokers: &Brokers, due: Option<&Ends>) -
 }
 
 /// The brokers that a name server is cut off from for good: it knows nothing of them.
-pub(super) fn cut_off(scene: &Scene, server: HostId) -> BTreeSet<&str> {
+pub(in crate::cluster) fn cut_off(scene: &Scene, server: HostId) -> BTreeSet<&str> {
     let open = scene.seen(|seen| seen.open.clone());
     let mut all = BTreeSet::new();
     for index in open {
@@ -382,7 +382,7 @@ pub(super) fn cut_off(scene: &Scene, server: HostId) -> BTreeSet<&str> {
 }
 
 /// The oracle `route`: what name servers say is what runs.
-pub(super) fn routes(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
+pub(in crate::cluster) fn routes(scene: &Scene, brokers: &Brokers) -> Option<Unsettled> {
     for topic in scene.tape.header.config.topics.keys() {
         let truth: BTreeMap<String, u32> = brokers
             .iter()

@@ -11,8 +11,8 @@ use seedmq_core::wire::codes::request;
 use seedmq_reports::Oracle;
 
 use super::needless::is_open;
-use super::scene::Scene;
 use crate::clients::Ended;
+use crate::cluster::scene::Scene;
 use crate::world::HostId;
 
 const S: u64 = 1_000_000_000;
@@ -36,7 +36,7 @@ impl Drained {
 }
 
 /// A name server takes a request.
-pub(super) fn handed(scene: &Scene, server: HostId, frame: &Frame) {
+pub(in crate::cluster) fn handed(scene: &Scene, server: HostId, frame: &Frame) {
     if frame.is_response() {
         return;
     }
@@ -56,7 +56,7 @@ pub(super) fn handed(scene: &Scene, server: HostId, frame: &Frame) {
 }
 
 /// A name server has answered at which brokers a topic can be written to.
-pub(super) fn answered(scene: &Scene, server: HostId, topic: &str, writable: &BTreeSet<String>) {
+pub(in crate::cluster) fn answered(scene: &Scene, server: HostId, topic: &str, writable: &BTreeSet<String>) {
     for broker in writable {
         let since = scene.seen(|seen| seen.drained.since(server, broker));
         let Some(since) = since.filter(|since| since + ANSWERED_NS < scene.now()) else { continue };
@@ -70,7 +70,7 @@ pub(super) fn answered(scene: &Scene, server: HostId, topic: &str, writable: &BT
 }
 
 /// A producer chose a broker, which took the message.
-pub(super) fn used(scene: &Scene, host: HostId, ended: &Ended) {
+pub(in crate::cluster) fn used(scene: &Scene, host: HostId, ended: &Ended) {
     let Ok(broker) = &ended.result else { return };
     let servers = scene.cast.name_servers();
     let told = |server: &HostId| scene.seen(|seen| seen.drained.since(*server, broker));
