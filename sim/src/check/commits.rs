@@ -86,14 +86,17 @@ impl Commits {
     pub fn passed(&self, facts: &Facts, place: Place, offset: u64, from: f64) -> f64 {
         let Some(Told { all, .. }) = self.at.get(&place) else { return f64::INFINITY };
         let (_, queue) = facts.queue(place.queue);
-        let until = |cut: &Fault| cut.until.map_or(f64::INFINITY, |up| up + AFTERMATH_MS);
-        let stale = facts.faults.cuts(queue, 0.0, from).map(until).fold(f64::NEG_INFINITY, f64::max);
+        let up = |cut: &Fault| cut.until.unwrap_or(f64::INFINITY);
+        let cuts: Vec<f64> = facts.faults.cuts(queue, 0.0, from).map(up).collect();
+        // Who began after it began where the broker said.
+        let may_be_stale =
+            |told: &Commit| cuts.iter().any(|up| told.session.since.1 <= *up && told.at.1 <= up + AFTERMATH_MS);
         let mut later = (all.partition_point(|c| c.at.1 < from)..all.len()).map(|i| all.get(i)).peekable();
         while let Some(told) = later.next() {
             let confirms = |next: &Commit| {
                 (next.client, next.session) == (told.client, told.session) && next.offset >= told.offset
             };
-            if told.offset > offset && (told.at.1 > stale || later.peek().is_none_or(confirms)) {
+            if told.offset > offset && (!may_be_stale(&told) || later.peek().is_none_or(confirms)) {
                 return told.at.1;
             }
         }

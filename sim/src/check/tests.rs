@@ -459,6 +459,9 @@ fn lost_when_a_member_reads_less_after_a_power_cut() {
     let other = sent_back("power a 0@2", "9").replace("7 c1 commit", "7 c2 has g T a:0\n 7 c2 commit");
     assert_eq!(lost(&other), [] as [&str; 0], "the next owner begins where the broker says");
     assert_eq!(lost(&sent_back("kill a", "2")), ["lost/never-delivered"], "nothing was taken away");
+    let after =
+        sent_back("power a 0@2", "2").replace(" 0.1 c1 has g T a:0\n", "").replace("5 c1", "4.5 c1 has g T a:0\n 5 c1");
+    assert_eq!(lost(&after), ["lost/never-delivered"], "it began after the cut, where the broker said");
 }
 
 /// A member stands still with a message in its memory, a power cut takes it from the disk, and what is sent after that is

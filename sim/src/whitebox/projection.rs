@@ -89,7 +89,8 @@ pub fn judge_store(
             }
             // Where a damaged end was cut, whole records may have its places; those before it are of a topic that was deleted.
             let due = whole.and_then(|whole| whole.get(offset));
-            let is_whole = due.is_some_and(|due| due.physical >= entry.physical);
+            let is_older = |due: &QueueEntry| licence.deleted.contains(topic) && due.physical < entry.physical;
+            let is_whole = due.is_some_and(|due| !is_older(due));
             let leads_to_damage = licence.ranges.iter().any(|range| range.contains(&entry.physical));
             let is_lost = licence.offsets.contains(&place(*offset)) && leads_to_damage && !is_whole;
             !is_damaged && !is_lost
