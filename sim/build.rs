@@ -1,4 +1,4 @@
-//! Writes down which marks, plants and sites of legal deviations the source of the core names: one macro and one name a line.
+//! Writes down which marks, plants and sites of legal deviations the source of core and driver names: one macro and one name a line.
 //!
 //! Invariant: what stands in comments is not among them, nor what `marks.rs` says of the macros themselves.
 
@@ -7,12 +7,18 @@ use std::path::{Path, PathBuf};
 /// The macros whose names count.
 const MACROS: [&str; 3] = ["sometimes", "planted", "buggify"];
 
+/// Where the code is that runs in both worlds.
+const MARKED: [&str; 2] = ["../core/src", "../real-runtime/src/driver"];
+
 fn main() -> std::io::Result<()> {
-    let core = Path::new("../core/src");
-    println!("cargo::rerun-if-changed={}", core.display());
     println!("cargo::rerun-if-changed=build.rs");
+    let mut files = Vec::new();
+    for folder in MARKED {
+        println!("cargo::rerun-if-changed={folder}");
+        files.extend(sources(Path::new(folder))?);
+    }
     let mut lines = Vec::new();
-    for file in sources(core)?.iter().filter(|file| !file.ends_with("marks.rs")) {
+    for file in files.iter().filter(|file| !file.ends_with("marks.rs")) {
         let text = std::fs::read_to_string(file)?;
         let code: String = text.lines().filter(|l| !l.trim_start().starts_with("//")).flat_map(|l| [l, "\n"]).collect();
         for name in MACROS {

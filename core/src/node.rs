@@ -10,14 +10,12 @@ use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::wire::Frame;
 use bytes::Bytes;
 use rand::SeedableRng;
-use serde::{Deserialize, Serialize};
-
-use crate::wire::Frame;
 
 /// A point on the monotonic clock of one process, in nanoseconds since an arbitrary start. Never jumps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
 impl Instant {
@@ -42,7 +40,7 @@ impl Sub<Duration> for Instant {
 }
 
 /// Both clocks, sampled once a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Now {
     /// For every deadline and interval.
     pub mono: Instant,
@@ -51,26 +49,26 @@ pub struct Now {
 }
 
 /// A connection, numbered by the driver; never reused within a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
 /// An attempt to connect, numbered by the machine that asked for it; never reused within a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
 /// A file that this process has opened through its [`Disk`]; the same path always has the same id within a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u32);
 
 /// A request for cold bytes, numbered by the machine that asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
 /// `host:port`, as it stands in routes and configuration.
 pub type Addr = Arc<str>;
 
 /// What a disk call or completion can fail with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum DiskError {
     /// No space is left for the write or allocation.
     #[error("no space left on the disk")]
@@ -85,7 +83,7 @@ pub enum DiskError {
 
 /// Work on the disk that waits, fails late or can be reordered: a machine asks, [`DiskDone`] answers. The answers to one
 /// kind of ask on one file come in order; nothing else is promised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskAsk {
     /// Make everything that was written to `file` before this ask durable, its directory entry included. `through` is
     /// handed back untouched (the end of what the asker knows to be written).
@@ -119,7 +117,6 @@ pub enum DiskAsk {
         /// Path relative to the root of the disk.
         path: Addr,
         /// The new content.
-        #[serde(serialize_with = "crate::wire::digest::body")]
         bytes: Bytes,
     },
     /// Remove a file. Bytes of it that were handed out stay readable.
@@ -130,7 +127,7 @@ pub enum DiskAsk {
 }
 
 /// The completion of a [`DiskAsk`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DiskDone {
     /// See [`DiskAsk::Sync`]. An error is final for that file: the pages it covered may be lost although they read well.
     Synced {
@@ -146,7 +143,6 @@ pub enum DiskDone {
         /// As asked.
         fetch: FetchId,
         /// The bytes.
-        #[serde(serialize_with = "crate::wire::digest::serialize")]
         result: Result<Bytes, DiskError>,
     },
     /// See [`DiskAsk::Allocate`].
@@ -173,7 +169,7 @@ pub enum DiskDone {
 }
 
 /// One event that a machine reacts to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum Input<C> {
     /// The first input of a life: the machine may look at its disk and dial.
     Start,
@@ -219,7 +215,7 @@ pub enum Input<C> {
 }
 
 /// One thing that a machine wants done.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum Output<E> {
     /// Send a frame. To a closed connection it is dropped.
     Send {
@@ -346,7 +342,7 @@ pub struct Holding {
 }
 
 /// How [`Disk::open`] treats a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Open {
     /// It must exist.
     Existing,
@@ -358,7 +354,7 @@ pub enum Open {
 }
 
 /// A directory entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The last component of the path.
     pub name: String,
@@ -380,7 +376,7 @@ pub enum Read {
 }
 
 /// Space on the device, without what the file system keeps for others than this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Usage {
     /// Bytes in all: used by anybody, or free.
     pub total: u64,

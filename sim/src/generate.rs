@@ -112,6 +112,7 @@ fn conditions(spec: &Spec, seed: u64, config: &mut Config) {
     }
     conditions.disk_bytes = said.disk_bytes.map_or(conditions.disk_bytes, |range| of("disk-bytes", range));
     conditions.bytes_per_s = said.bytes_per_s.map(|range| of("bytes-per-s", range));
+    conditions.unsent_bytes = said.unsent_bytes.map(|range| of("unsent-bytes", range));
     config.conditions = Some(conditions);
     if let Some(range) = said.clock_offset_ms {
         let off = |name: &str| draw_signed(&mut Dice::new(seed, entity(name, &[0x60])), range);

@@ -1,4 +1,4 @@
-//! The names of marks and plants as they stand in the source of the core.
+//! The names of marks and plants as they stand in the source of core and driver.
 //!
 //! Invariant: the catalogue is the source itself (`build.rs` reads it), so that a mark that was never reached cannot be forgotten,
 //! also where the source is not at hand.
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// A macro and a name in a line.
 const NAMED: &str = include_str!(concat!(env!("OUT_DIR"), "/marks.txt"));
 
-/// The names in all calls of a macro (`sometimes`, `planted`, `buggify`) in the core, doc comments aside.
+/// The names in all calls of a macro (`sometimes`, `planted`, `buggify`) in core and driver, doc comments aside.
 pub fn named_in_source(mark: &str) -> BTreeSet<String> {
     let pairs = NAMED.lines().filter_map(|line| line.split_once(' '));
     pairs.filter(|(of, _)| *of == mark).map(|(_, name)| name.to_owned()).collect()
@@ -23,7 +23,7 @@ mod tests {
     fn every_plant_of_the_core_is_in_the_catalogue() {
         let known: BTreeSet<String> = PLANTS.iter().map(|p| p.name.to_string()).collect();
         let missing: Vec<String> = named_in_source("planted").difference(&known).cloned().collect();
-        assert_eq!(missing, [] as [&str; 0], "planted! in core/src, but not in sim/src/plants.rs");
+        assert_eq!(missing, [] as [&str; 0], "planted! in the source, but not in sim/src/plants.rs");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The catalogue of plants: known bugs, compiled in behind `planted!`, that only the simulator can switch on.
 //!
-//! Invariant: every `planted!` of the core stands here and the reverse; a test says so.
+//! Invariant: every `planted!` of core and driver stands here and the reverse; a test says so.
 
 use seedmq_reports::Oracle;
 
@@ -327,6 +327,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bugs/queue-end-went-with-the-log", "disk-faults"],
     },
     Plant {
+        name: "queue-file-left",
+        about: "queue files stay when the part of the log that they lead to is removed",
+        oracles: &[Oracle::Projection],
+        scenarios: &["controls/removed-unread", "disk-space"],
+    },
+    Plant {
         name: "rotten-record-delivered",
         about: "the broker hands out a record without a look at its checksum",
         oracles: &[Oracle::Phantom],
@@ -393,6 +399,30 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["consumer-churn"],
     },
     Plant {
+        name: "unread-for-good",
+        about: "a connection that is not read because too much for it is unsent is never read again",
+        oracles: &[Oracle::Convergence, Oracle::HeldPull, Oracle::Owner],
+        scenarios: &["tight-limits"],
+    },
+    Plant {
+        name: "stats-end-short",
+        about: "a broker that is asked for the queues of a topic leaves the last message out",
+        oracles: &[Oracle::Projection],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "stored-then-skipped",
+        about: "a search by time passes over what was stored at that very time",
+        oracles: &[Oracle::Projection],
+        scenarios: &["broker-crash"],
+    },
+    Plant {
+        name: "member-not-listed",
+        about: "a broker that is asked for the members of a group leaves one out",
+        oracles: &[Oracle::Owner],
+        scenarios: &["backlog"],
+    },
+    Plant {
         name: "full-queue-pulled-on",
         about: "a consumer pulls on although it holds as many messages of the queue as it may",
         oracles: &[Oracle::Bounds],
@@ -429,6 +459,11 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "newer-subscription-ignored",
     "no-second-look-at-tags",
     "query-misses-one",
+    "queue-file-left",
+    "stats-end-short",
+    "unread-for-good",
+    "stored-then-skipped",
+    "member-not-listed",
     "retry-topic-made-again",
     "same-settings-move-version",
     "full-disk-ignored",

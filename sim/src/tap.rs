@@ -1,22 +1,22 @@
 //! The canonical log of a run: every input and output of every node, with node and time, as length-prefixed binary
-//! records, and the hash over all of them.
+//! records, and the hash over all of them. What a type derives as `Hash` is its binary form.
 //!
 //! Invariant: two runs with the same hash took the same inputs and gave the same outputs in the same order at the same
 //! virtual times; a record never contains an address of memory, a `Debug` text or anything else that differs between
 //! processes.
 
 use std::fmt::{self, Debug};
+use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use seedmq::driver::Tap;
 use seedmq_core::node::{Input, Node, Now, Output};
-use serde::Serialize;
 
 use crate::world::{HostId, World};
 
 /// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An input of a node.
     Input,
@@ -34,6 +34,54 @@ pub enum Kind {
 
 /// The hash takes so many bytes at once: it is several times faster on long runs of bytes than record by record.
 const GATHERED: usize = 64 << 10;
+
+/// Runs of bytes above this length enter a record as length and checksum, so that the hash of a run does not cost more than the run.
+const WHOLE: usize = 128;
+
+/// Appends what is hashed. Numbers take as many bytes as they need, most of them one.
+struct Gather<'a>(&'a mut Vec<u8>);
+
+impl Gather<'_> {
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+}
+
+impl Hasher for Gather<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.len() > WHOLE {
+            self.number(bytes.len() as u64);
+            self.0.extend_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+        } else {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+    fn write_u8(&mut self, number: u8) {
+        self.0.push(number);
+    }
+    fn write_u16(&mut self, number: u16) {
+        self.number(number.into());
+    }
+    fn write_u32(&mut self, number: u32) {
+        self.number(number.into());
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.number(number);
+    }
+    fn write_usize(&mut self, number: usize) {
+        self.number(number as u64);
+    }
+    fn write_isize(&mut self, number: isize) {
+        self.number(number as u64);
+    }
+    fn finish(&self) -> u64 {
+        unreachable!("what is gathered is hashed as a whole")
+    }
+}
 
 /// The log of a run.
 pub struct Log {
@@ -60,19 +108,16 @@ impl Log {
         Log { hasher: blake3::Hasher::new(), events: 0, inputs: 0, gathered: Vec::new(), trace, names: Vec::new() }
     }
     /// Adds a record.
-    pub fn record(&mut self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Serialize + Debug)) {
+    pub fn record(&mut self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Hash + Debug)) {
         let begin = self.gathered.len();
         self.gathered.extend_from_slice(&[0; 4]);
-        let bytes = std::mem::take(&mut self.gathered);
-        let bytes = postcard::to_extend(&(at_ns, host, kind), bytes).expect("plain values have a binary form");
-        let mut bytes = postcard::to_extend(what, bytes).expect("records have a binary form");
-        let len = u32::try_from(bytes.len() - begin - 4).expect("a record is small");
-        bytes[begin..begin + 4].copy_from_slice(&len.to_le_bytes());
-        if bytes.len() >= GATHERED {
-            self.hasher.update(&bytes);
-            bytes.clear();
+        (at_ns, host, kind, what).hash(&mut Gather(&mut self.gathered));
+        let len = u32::try_from(self.gathered.len() - begin - 4).expect("a record is small");
+        self.gathered[begin..begin + 4].copy_from_slice(&len.to_le_bytes());
+        if self.gathered.len() >= GATHERED {
+            self.hasher.update(&self.gathered);
+            self.gathered.clear();
         }
-        self.gathered = bytes;
         self.events += 1;
         self.inputs += u64::from(kind == Kind::Input);
         if let Some(trace) = &mut self.trace {
@@ -100,7 +145,7 @@ impl SharedLog {
         SharedLog(Arc::new(Mutex::new(log)))
     }
     /// Adds a record.
-    pub fn record(&self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Serialize + Debug)) {
+    pub fn record(&self, at_ns: u64, host: HostId, kind: Kind, what: &(impl Hash + Debug)) {
         self.0.lock().expect("no task panics while it holds the log").record(at_ns, host, kind, what);
     }
     /// Names the hosts.
@@ -131,15 +176,15 @@ impl LogTap {
     pub fn new(world: &Arc<World>, host: HostId, log: &SharedLog) -> LogTap {
         LogTap { world: Arc::clone(world), host, log: log.clone() }
     }
-    fn record(&self, kind: Kind, what: &(impl Serialize + Debug)) {
+    fn record(&self, kind: Kind, what: &(impl Hash + Debug)) {
         self.log.record(self.world.now_ns(), self.host, kind, what);
     }
 }
 
 impl<N: Node> Tap<N> for LogTap
 where
-    N::Command: Serialize + Debug,
-    N::Event: Serialize + Debug,
+    N::Command: Hash + Debug,
+    N::Event: Hash + Debug,
 {
     fn input(&mut self, now: &Now, input: &Input<N::Command>) {
         if !matches!(input, Input::Settle) {

@@ -27,6 +27,9 @@ pub const VERSION: u32 = 1;
 /// A link that carries less than this a second carries nothing within the time that a run has.
 pub const BYTES_PER_S_MIN: u64 = 100;
 
+/// A connection that is left unread for less than this is hardly ever read.
+pub const UNSENT_BYTES_MIN: u64 = 1_000;
+
 /// A whole tape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tape {

@@ -13,7 +13,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::Calls;
@@ -69,7 +68,7 @@ use stats::BrokerStats;
 use topics::{Topics, TopicsFile};
 
 /// What the owner of a broker asks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum BrokerCommand {
     /// These are the name servers from now on.
     NameServers(Vec<Addr>),
@@ -78,7 +77,7 @@ pub enum BrokerCommand {
 }
 
 /// What a broker tells its owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BrokerEvent {
     /// The store is being recovered: bytes scanned and in all.
     Recovering {

@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::node::{Addr, ConnId, DialId, Instant, Outbox, Output};
 use crate::sometimes;
 use crate::wire::{FLAG_ONEWAY, FLAG_RESPONSE, Frame};
@@ -23,7 +21,7 @@ const CLOSE_AFTER_MIN: Duration = Duration::from_millis(100);
 const OPAQUES: u64 = 1 << 31;
 
 /// Why a call has no response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum CallError {
     /// No connection within [`DIAL_TIMEOUT`]. The request was not sent.
     #[error("connect failed")]

@@ -5,10 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde::Serialize;
-
 /// Identity of one client of one process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Address that brokers and people know this machine by.
     pub ip: IpAddr,

@@ -5,10 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 /// `broker:id`, within a topic that the context gives.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Queue {
     /// Name of the broker, not its address.
     pub broker: Arc<str>,

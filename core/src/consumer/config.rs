@@ -5,14 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::allocate::Strategy;
 use crate::client::Identity;
 use crate::node::Addr;
 
 /// Where a group begins on a queue that it has never read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FromWhere {
     /// Behind the last message. (A broker lets a new group begin at 0 as long as the queue is young.)
     #[default]
@@ -24,7 +22,7 @@ pub enum FromWhere {
 }
 
 /// How members of a group share a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Model {
     /// Each message goes to one member.
     #[default]
@@ -34,7 +32,7 @@ pub enum Model {
 }
 
 /// Configuration of one push consumer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub struct ConsumerConfig {
     /// Consumer group.
     pub group: Arc<str>,

@@ -6,15 +6,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde::Serialize;
-
 use crate::client::Queue;
 use crate::message::properties;
 use crate::node::Addr;
+use bytes::Bytes;
 
 /// A message as a consumer sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The topic it was sent to, also when it comes from the group's retry topic.
     pub topic: Arc<str>,
@@ -43,7 +41,6 @@ pub struct Message {
     /// `name \x01 value \x02` pairs.
     pub properties: String,
     /// The body, unpacked.
-    #[serde(serialize_with = "crate::wire::digest::body")]
     pub body: Bytes,
 }
 
@@ -63,7 +60,7 @@ impl Message {
 }
 
 /// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Consumed.
     Success,
@@ -72,7 +69,7 @@ pub enum Outcome {
 }
 
 /// What the owner can ask.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum ConsumerCommand {
     /// Read a topic: `*` or tags with `||` between them. A second time replaces the expression.
     Subscribe {
@@ -95,7 +92,7 @@ pub enum ConsumerCommand {
 }
 
 /// What a push consumer tells its owner.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum ConsumerEvent {
     /// It runs.
     Started {

@@ -36,11 +36,11 @@ use crate::wire::{FieldError, Frame, Header};
 const KV_FETCH: FetchId = FetchId(1);
 
 /// What the owner can ask: nothing beside what the wire asks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum NameServerCommand {}
 
 /// Why a broker is no longer in the routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gone {
     /// It said so.
     Unregistered,
@@ -53,7 +53,7 @@ pub enum Gone {
 }
 
 /// News for the owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NameServerEvent {
     /// The key-value configuration is read: every request can be answered.
     Ready,

@@ -5,13 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::client::Identity;
 use crate::node::Addr;
 
 /// Configuration of one producer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub struct ProducerConfig {
     /// Producer group.
     pub group: Arc<str>,

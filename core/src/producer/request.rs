@@ -5,17 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::Serialize;
-
 use crate::client::Queue;
 use crate::node::Addr;
+use bytes::Bytes;
 
 /// A message to be sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OutMessage {
     /// The body; must not be empty.
-    #[serde(serialize_with = "crate::wire::digest::body")]
     pub body: Bytes,
     /// Names and values, `TAGS` and `KEYS` among them.
     pub properties: Vec<(String, String)>,
@@ -47,7 +44,7 @@ impl OutMessage {
 }
 
 /// Which queue a message goes to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Pick {
     /// One after the other; only this choice tries another broker when one fails.
     #[default]
@@ -59,7 +56,7 @@ pub enum Pick {
 }
 
 /// When a send counts as done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// When a broker has answered; response codes that may pass are tried again too.
     #[default]
@@ -71,7 +68,7 @@ pub enum Mode {
 }
 
 /// One send.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub struct SendRequest {
     /// Comes back with the outcome; chosen by the owner.
     pub ticket: u64,
@@ -88,7 +85,7 @@ pub struct SendRequest {
 }
 
 /// What the owner can ask.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum ProducerCommand {
     /// Send.
     Send(SendRequest),
@@ -99,7 +96,7 @@ pub enum ProducerCommand {
 }
 
 /// How a broker took a message (Java `SendStatus`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendStatus {
     /// As its flush and replication settings ask for.
     SendOk,
@@ -114,7 +111,7 @@ pub enum SendStatus {
 }
 
 /// A message that was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt {
     /// How.
     pub status: SendStatus,
@@ -131,7 +128,7 @@ pub struct Receipt {
 }
 
 /// What is known about a failed send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stored {
     /// No broker has stored it, nor will.
     No,
@@ -140,7 +137,7 @@ pub enum Stored {
 }
 
 /// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SendErrorKind {
     /// The request is wrong; nothing was sent.
     Invalid,
@@ -159,7 +156,7 @@ pub enum SendErrorKind {
 }
 
 /// A send that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{text}")]
 pub struct SendError {
     /// What went wrong in the end.
@@ -175,7 +172,7 @@ pub struct SendError {
 }
 
 /// What a producer tells its owner.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum ProducerEvent {
     /// A send has its outcome.
     Sent {

@@ -4,9 +4,8 @@
 //! allocations however many fields it has.
 
 use std::fmt::{self, Display, Write as _};
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
-
-use serde::{Serialize, Serializer};
 
 /// Most fields that a decoded header may have, so that its memory stays near its length. Real ones have up to 20.
 pub const FIELDS_MAX: usize = 16_384;
@@ -203,9 +202,10 @@ impl fmt::Debug for Fields {
     }
 }
 
-impl Serialize for Fields {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.iter())
+impl Hash for Fields {
+    fn hash<H: Hasher>(&self, into: &mut H) {
+        self.len().hash(into);
+        self.iter().for_each(|pair| pair.hash(into));
     }
 }
 

@@ -1,9 +1,7 @@
 //! One frame of the remoting protocol (Java `RemotingCommand`).
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-
 use super::Fields;
+use bytes::Bytes;
 
 /// Largest frame: length field and payload together (`com.rocketmq.remoting.frameMaxLength`).
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -13,7 +11,7 @@ pub const FLAG_RESPONSE: i32 = 1;
 pub const FLAG_ONEWAY: i32 = 2;
 
 /// How the header of a frame is written. The body is the same in both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// Type byte 0: a JSON object in fastjson's dialect.
     #[default]
@@ -23,7 +21,7 @@ pub enum Encoding {
 }
 
 /// Who wrote a frame (Java `LanguageCode`); the number is the byte of the binary header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Language {
     #[default]
@@ -76,7 +74,7 @@ impl Language {
 }
 
 /// A request or a response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// Request code, or response code when [`FLAG_RESPONSE`] is set.
     pub code: i32,
@@ -95,11 +93,9 @@ pub struct Frame {
     /// Encoding of the header.
     pub encoding: Encoding,
     /// The body; empty when absent.
-    #[serde(serialize_with = "crate::wire::digest::body")]
     pub body: Bytes,
     /// More slices of the body, written behind it: a pull is answered straight from the log without copying. Always empty
     /// in a decoded frame.
-    #[serde(serialize_with = "crate::wire::digest::bodies")]
     pub rest: Vec<Bytes>,
 }
 

@@ -6,7 +6,6 @@
 pub mod admin;
 pub mod codec;
 pub mod codes;
-pub mod digest;
 mod fields;
 mod frame;
 pub mod group;

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 
 use seedmq_core::node::{Addr, ConnId, Cx, DialId, Input, Instant, Node, Output};
 use seedmq_core::wire::Frame;
-use serde::Serialize;
-
 /// What the owner of an [`Echo`] can ask.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum EchoCommand {
     /// Connect, send this frame, and report the answer.
     Ask(Addr, Frame),
 }
 
 /// What an [`Echo`] tells.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub enum EchoEvent {
     /// A response came.
     Answered(Frame),

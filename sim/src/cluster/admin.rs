@@ -5,10 +5,8 @@
 use seedmq_core::client::Calls;
 use seedmq_core::node::{Addr, Cx, Input, Instant, Node};
 use seedmq_core::wire::Frame;
-use serde::Serialize;
-
 /// Ask this address; the number comes back with the answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct AdminCommand {
     pub ticket: u64,
     pub addr: Addr,
@@ -16,7 +14,7 @@ pub(crate) struct AdminCommand {
 }
 
 /// The response, or nothing when none came in time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct AdminEvent {
     pub ticket: u64,
     pub answer: Option<Frame>,

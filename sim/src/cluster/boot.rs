@@ -2,6 +2,8 @@
 //!
 //! Invariant: a process is built from the tape's header, its host's disk and its life's own seed, and from nothing else.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,8 +13,6 @@ use seedmq_core::client::Identity;
 use seedmq_core::namesrv::{NameServer, NameServerConfig, NameServerEvent};
 use seedmq_core::node::{Disk, Node};
 use seedmq_core::producer::{Producer, ProducerConfig, ProducerEvent};
-use serde::Serialize;
-use std::fmt::Debug;
 
 use super::admin::Admin;
 use super::cast::{BROKER_PORT, NAME_SERVER_PORT, Role};
@@ -54,8 +54,8 @@ pub(super) async fn run<N, S>(
     started: impl FnOnce(Handle<N::Command>),
 ) where
     N: Node + Inside,
-    N::Command: Serialize + Debug + 'static,
-    N::Event: Serialize + Debug,
+    N::Command: Hash + Debug + 'static,
+    N::Event: Hash + Debug,
     S: SlowDisk,
 {
     let process = Process::new(&scene.world, host, body.slow, scene.cpu);
@@ -66,13 +66,17 @@ pub(super) async fn run<N, S>(
     let listeners = body.ports.iter().map(bind).collect();
     let (mail, handle) = mailbox();
     started(handle);
+    let mut limits = Limits { connections: 1_000, ..Limits::default() };
+    if let Some(bytes) = scene.tape.header.config.conditions.and_then(|conditions| conditions.unsent_bytes) {
+        limits.unsent_high = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
     let setup = Setup {
         disk: body.fast,
         seed: process.seed(),
         listeners,
         tap: RoleTap::new(scene, host),
         events: body.events,
-        limits: Limits { connections: 1_000, ..Limits::default() },
+        limits,
     };
     driver::drive(body.node, process, mail, setup).await;
 }

@@ -124,5 +124,7 @@ pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
         scene.remind(scene.now() + RETRY_NS, Job::Ask(Box::new(command)));
         return;
     }
-    super::oracles::route::answer(scene, &command, event.answer.as_ref());
+    if !super::oracles::shown::answer(scene, event.ticket, event.answer.as_ref()) {
+        super::oracles::route::answer(scene, &command, event.answer.as_ref());
+    }
 }

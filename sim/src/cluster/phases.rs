@@ -8,13 +8,13 @@ use seedmq_core::message::names::RETRY_PREFIX;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
-use super::oracles::settle;
+use super::oracles::{recovery, settle, shown, stores};
 use super::scene::{Job, Scene};
-use super::{act, boot, ends, lives, operate};
+use super::{act, ends, lives, operate};
 use crate::history::Op;
 use crate::options::RunOptions;
 use crate::tape::Trigger;
-use crate::whitebox::{Completeness, judge_store};
+use crate::whitebox::Completeness;
 use crate::world::HostId;
 
 const MS: u64 = 1_000_000;
@@ -146,7 +146,8 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
     let wanted = |topic: &str| topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX);
     scene.seen(|seen| seen.ends = seen.looks.ends(wanted).collect());
     if settled {
-        super::oracles::recovery::twice(scene).await;
+        shown::ask_around(scene).await;
+        recovery::twice(scene).await;
     }
     if !scene.is_cut() {
         stop_all(scene).await;
@@ -176,13 +177,10 @@ async fn stop_all(scene: &Rc<Scene>) {
         return;
     }
     for host in running.iter().chain(&down) {
-        let (disk, name, slots) = (&scene.disks[host], scene.cast.name(*host), boot::index_slots(scene, *host));
         // A broker without room says that its end is not a clean one.
-        let is_clean = running.contains(host) && disk.look(|image| image.content("abort").is_none());
-        let completeness = if is_clean { Completeness::Whole } else { Completeness::Partial };
-        let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let found = disk.look(|image| judge_store(name, image, completeness, slots, &licence));
-        found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
+        let left_abort = scene.disks[host].look(|image| image.content("abort").is_some());
+        let is_clean = running.contains(host) && !left_abort;
+        stores::judge(scene, *host, if is_clean { Completeness::Whole } else { Completeness::Partial });
     }
 }
 

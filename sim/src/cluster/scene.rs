@@ -18,7 +18,9 @@ use super::oracles::drained::Drained;
 use super::oracles::questions::Questions;
 use super::oracles::route::Route;
 use super::oracles::settle::{Suspects, Unsettled};
+use super::oracles::shown::Shown;
 use super::oracles::stale::Stale;
+use super::oracles::stores::Judged;
 use super::recovered::Recovered;
 
 use super::cast::Cast;
@@ -95,12 +97,16 @@ pub(crate) struct Seen {
     pub next_ticket: u64,
     /// What an operator asked and wrote.
     pub questions: Questions,
+    /// What is asked of the cluster at rest.
+    pub shown: Shown,
     /// Brokers that take requests.
     pub ready: BTreeSet<HostId>,
     /// Disk faults that have begun and not taken effect, by action: the disk, and what it had refused before.
     pub disk_errors: BTreeMap<usize, (HostId, u64)>,
     /// What was damaged on disks, and may be.
     pub atlas: Atlas,
+    /// The files of each broker that were judged last.
+    pub judged: BTreeMap<HostId, Judged>,
     /// Brokers that could not open their stores on a disk that fails.
     pub refused: BTreeSet<HostId>,
     /// When the disk of a broker began to read again, ns.
@@ -265,7 +271,7 @@ impl Scene {
     pub fn history(&self, host: HostId, op: Op) -> u64 {
         let client = if self.cast.is_client(host) { self.cast.name(host).to_owned() } else { String::new() };
         let record = Record { t: self.now_ms(), client, op };
-        self.log.record(self.now(), host, Kind::History, &record.to_line());
+        self.log.record(self.now(), host, Kind::History, &record.op);
         self.seen(|seen| seen.write(record))
     }
     /// A fault took effect.
@@ -321,7 +327,7 @@ impl Scene {
         let Op::Fault { kind, target, .. } = &op else { return };
         let (kind, target) = (kind.clone(), target.clone());
         let record = Record { t: self.now_ms(), client: String::new(), op };
-        self.log.record(self.now(), host, Kind::History, &record.to_line());
+        self.log.record(self.now(), host, Kind::History, &record.op);
         let (now, lane) = (self.now(), self.cast.lane(host));
         self.seen(|seen| {
             seen.write(record);

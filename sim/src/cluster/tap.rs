@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use seedmq::driver::Tap;
@@ -12,7 +13,6 @@ use seedmq_core::broker::topics::Topics;
 use seedmq_core::node::{ConnId, Holding, Input, Node, Now, Output};
 use seedmq_core::wire::Frame;
 use seedmq_reports::Oracle;
-use serde::Serialize;
 
 use super::cast::Role;
 use super::curves::{self, Readers};
@@ -76,7 +76,7 @@ impl RoleTap {
     fn alive(&self) -> bool {
         self.scene.world.life(self.host) == self.life
     }
-    fn record(&self, kind: Kind, what: &(impl Serialize + Debug)) {
+    fn record(&self, kind: Kind, what: &(impl Hash + Debug)) {
         self.scene.log.record(self.scene.now(), self.host, kind, what);
     }
     /// The oracle `bounds`: once a second, nobody holds more of anything than it may.
@@ -162,8 +162,8 @@ impl RoleTap {
 
 impl<N: Node + Inside> Tap<N> for RoleTap
 where
-    N::Command: Serialize + Debug,
-    N::Event: Serialize + Debug,
+    N::Command: Hash + Debug,
+    N::Event: Hash + Debug,
 {
     fn input(&mut self, now: &Now, input: &Input<N::Command>) {
         super::panics::stepping(Some(self.host));

@@ -2,10 +2,8 @@
 //!
 //! Invariant: whatever changes a disk is told in the order in which it takes effect, also within one step of a node.
 
-use serde::Serialize;
-
 /// One change; contents as length and checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change<'a> {
     /// A file is there now, with so many bytes.
     Create {
@@ -67,7 +65,7 @@ pub enum Change<'a> {
 }
 
 /// How a sync ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncEnd {
     /// It is durable.
     Done,

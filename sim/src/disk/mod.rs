@@ -64,7 +64,7 @@ impl Default for DiskSpec {
 }
 
 /// Counts of what a disk did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DiskCounts {
     /// Writes into the page cache.
     pub writes: u64,

@@ -595,6 +595,8 @@ pub struct ConditionsSpec {
     pub disk_bytes: Option<Range>,
     /// What passes between two nodes in a second, in each direction; no limit when absent.
     pub bytes_per_s: Option<Range>,
+    /// Unsent bytes above which a connection is not read; what real processes take when absent.
+    pub unsent_bytes: Option<Range>,
     /// How far the wall clock of each node is off when it starts, milliseconds.
     pub clock_offset_ms: Option<Range>,
 }

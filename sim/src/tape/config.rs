@@ -92,6 +92,9 @@ pub struct Conditions {
     /// What passes between two nodes in a second, in each direction, all connections together; no limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_s: Option<u64>,
+    /// Unsent bytes above which a process reads no more from a connection; what real processes take when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent_bytes: Option<u64>,
 }
 
 impl Conditions {
@@ -107,6 +110,7 @@ impl Conditions {
             cold_ppm: one_of("cold", &[0, 300_000, 1_000_000]),
             disk_bytes: 64 << 30,
             bytes_per_s: None,
+            unsent_bytes: None,
         }
     }
 }

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use seedmq_core::consumer::{ALL, Subscription};
 
-use super::{Action, BYTES_PER_S_MIN, Conditions, Config, ConsumerShape, Latency, Model, STRATEGIES, Trigger, What};
+use super::{
+    Action, BYTES_PER_S_MIN, Conditions, Config, ConsumerShape, Latency, Model, STRATEGIES, Trigger, UNSENT_BYTES_MIN,
+    What,
+};
 
 /// Longest time that a tape may name, milliseconds (11 days): nothing overflows in nanoseconds.
 const TIME_MS_MAX: u64 = 1_000_000_000;
@@ -89,7 +92,8 @@ pub(super) fn config(config: &Config) -> Checked {
     latency("network", &config.network)?;
     latency("disk", &config.disk)?;
     if let Some(conditions) = &config.conditions {
-        let Conditions { loss_ppm, cut_ppm, window_bytes, busy_ppm, cold_ppm, disk_bytes, bytes_per_s } = *conditions;
+        let Conditions { loss_ppm, cut_ppm, window_bytes, busy_ppm, cold_ppm, disk_bytes, bytes_per_s, unsent_bytes } =
+            *conditions;
         most("loss-ppm", loss_ppm, LOSS_PPM_MAX)?;
         [("cut-ppm", cut_ppm), ("busy-ppm", busy_ppm), ("cold-ppm", cold_ppm)]
             .into_iter()
@@ -97,6 +101,7 @@ pub(super) fn config(config: &Config) -> Checked {
         least("window-bytes", "window-bytes", window_bytes.into(), WINDOW_BYTES_MIN)?;
         least("disk-bytes", "disk-bytes", disk_bytes, DISK_BYTES_MIN)?;
         bytes_per_s.map_or(Ok(()), |bytes| least("bytes-per-s", "bytes-per-s", bytes, BYTES_PER_S_MIN))?;
+        unsent_bytes.map_or(Ok(()), |bytes| least("unsent-bytes", "unsent-bytes", bytes, UNSENT_BYTES_MIN))?;
     }
     for (node, by_ms) in &config.clock_offsets_ms {
         role(config, node, "")?;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use seedmq_reports::{Oracle, Violation};
 
 use super::index::judge_index;
-use super::reader::{Files, LogRecord, QueueEntry, read_log, read_queues};
+use super::reader::{Files, LogRecord, QueueEntry, queue_file, read_log, read_queues};
 use super::{Licence, broken};
 
 /// How much of the queues must be on the disk.
@@ -77,6 +77,13 @@ pub fn judge_store(
         let text = format!("queue offsets of {broker} are not dense: {}", holes[0]);
         found.push(broken(Oracle::Dense, "hole", text, holes));
     }
+    if completeness == Completeness::Whole {
+        let left = outlived(store, log.begin);
+        if !left.is_empty() {
+            let text = format!("{broker} keeps queue files that lead nowhere any more: {}", left[0]);
+            found.push(broken(Oracle::Projection, "queue-file-left", text, left));
+        }
+    }
     let mut actual = read_queues(store);
     let mut excused: Vec<(String, u32, u64)> = Vec::new();
     for ((topic, queue), entries) in &mut actual {
@@ -111,6 +118,22 @@ pub fn judge_store(
         found.push(broken(Oracle::Projection, "differs", text, wrong));
     }
     found
+}
+
+/// Queue files that lead to nothing but what was removed from the begin of the log, and behind which their queue goes on.
+fn outlived(store: &impl Files, log_begin: u64) -> Vec<String> {
+    let mut left = Vec::new();
+    let mut later: Option<(String, bool)> = None;
+    for path in store.paths().into_iter().rev().filter(|path| log_begin > 0 && path.starts_with("consumequeue/")) {
+        let Some((queue, _)) = path.rsplit_once('/') else { continue };
+        let goes_on = later.as_ref().is_some_and(|(of, has_entries)| of == queue && *has_entries);
+        let entries = queue_file(store, &path);
+        if goes_on && !entries.is_empty() && entries.iter().all(|(_, entry)| entry.physical < log_begin) {
+            left.push(format!("{path} ends before {log_begin}, where the log begins"));
+        }
+        later = Some((queue.to_owned(), goes_on || !entries.is_empty()));
+    }
+    left
 }
 
 fn compare(

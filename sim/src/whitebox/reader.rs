@@ -357,17 +357,18 @@ pub fn read_queues(store: &impl Files) -> BTreeMap<(String, u32), BTreeMap<u64, 
     for path in store.paths() {
         let Some(rest) = path.strip_prefix("consumequeue/") else { continue };
         let mut parts = rest.split('/');
-        let (Some(topic), Some(queue), Some(name)) = (parts.next(), parts.next(), parts.next()) else { continue };
-        let (Ok(queue), Ok(begin)) = (queue.parse::<u32>(), name.parse::<u64>()) else { continue };
-        let Some(content) = store.content(&path) else { continue };
-        let entries = queues.entry((topic.to_owned(), queue)).or_default();
-        for (nth, unit) in (begin / 20..).zip(content.written.chunks_exact(20)) {
-            let mut cursor = Cursor { bytes: unit, at: 0 };
-            let (Some(physical), Some(size), Some(tags)) = (cursor.u64(), cursor.u32(), cursor.u64()) else { break };
-            if size != 0 && size != FILLER_SIZE {
-                entries.insert(nth, QueueEntry { physical, size, tags_code: tags as i64 });
-            }
-        }
+        let (Some(topic), Some(queue)) = (parts.next(), parts.next().and_then(|queue| queue.parse().ok())) else {
+            continue;
+        };
+        queues.entry((topic.to_owned(), queue)).or_default().extend(queue_file(store, &path));
     }
     queues
+}
+
+/// The messages of a file of a consume queue, with their numbers.
+pub fn queue_file(store: &impl Files, path: &str) -> Vec<(u64, QueueEntry)> {
+    let begin = path.rsplit('/').next().and_then(|name| name.parse::<u64>().ok());
+    let Some((begin, content)) = begin.zip(store.content(path)) else { return Vec::new() };
+    let entries = (begin / 20..).zip(content.written.chunks_exact(20));
+    entries.filter_map(|(nth, unit)| Some((nth, QueueEntry::read(unit)?))).filter(|(_, e)| e.is_message()).collect()
 }

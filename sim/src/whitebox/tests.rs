@@ -281,3 +281,24 @@ fn a_damaged_record_is_not_taken_for_one_of_a_topic_that_was_deleted() {
     anew.insert(path, queue.into());
     assert_eq!(judge(&anew, &licence).len(), 1);
 }
+
+#[test]
+fn queue_files_that_lead_before_the_log_are_found() {
+    let entry = |physical: u64| [&physical.to_be_bytes()[..], &9_u32.to_be_bytes(), &[0; 8]].concat();
+    let queue = |files: &[(u64, &[u64])]| -> Store {
+        let file = |(begin, entries): &(u64, &[u64])| {
+            let bytes: Vec<u8> = entries.iter().flat_map(|physical| entry(*physical)).collect();
+            (format!("consumequeue/T/0/{begin:020}"), Bytes::from(bytes))
+        };
+        let log = [("commitlog/00000000000000001000".to_owned(), Bytes::from(vec![0; 1_000]))];
+        files.iter().map(file).chain(log).collect()
+    };
+    let left = |files: &[(u64, &[u64])]| {
+        let found = judge_store("a", &queue(files), Completeness::Whole, None, &Licence::default());
+        found.iter().filter(|violation| violation.clause == "queue-file-left").count()
+    };
+    assert_eq!(left(&[(0, &[100, 200]), (40, &[300, 1_000])]), 1, "the first file leads to nothing");
+    assert_eq!(left(&[(0, &[100, 1_000]), (40, &[1_100])]), 0, "its last entry leads to the log");
+    assert_eq!(left(&[(0, &[100, 200])]), 0, "the last file of a queue stays");
+    assert_eq!(left(&[(0, &[100, 200]), (40, &[])]), 0, "nothing was written behind it");
+}

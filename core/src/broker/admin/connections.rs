@@ -23,8 +23,9 @@ impl Broker {
             let text = format!("the consumer group[{name}] not online");
             return Err(Fault::new(response::CONSUMER_NOT_ONLINE, text));
         };
+        let listed = group.members.iter().skip(usize::from(crate::planted!("member-not-listed")));
         let body = ConsumerConnection {
-            connection_set: group.members.iter().map(|(conn, member)| self.connection(*conn, member)).collect(),
+            connection_set: listed.map(|(conn, member)| self.connection(*conn, member)).collect(),
             subscription_table: group.subscriptions.clone(),
             consume_type: group.consume_type,
             message_model: group.message_model,

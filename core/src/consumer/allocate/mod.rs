@@ -13,8 +13,6 @@ mod machine_room_nearby;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::client::Queue;
 use crate::planted;
 
@@ -37,7 +35,7 @@ pub struct Ask<'a> {
 }
 
 /// How queues are shared (Java `AllocateMessageQueueStrategy`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Strategy {
     /// Blocks of neighbours, the first members one more (`AVG`). The default of every client.
     #[default]

@@ -9,5 +9,7 @@ pub(super) mod questions;
 pub(super) mod recovery;
 pub(super) mod route;
 pub(super) mod settle;
+pub(super) mod shown;
 pub(super) mod stale;
+pub(super) mod stores;
 pub(super) mod topics;

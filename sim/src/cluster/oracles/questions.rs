@@ -184,10 +184,10 @@ fn may_be(all: &[Written], asked_ns: u64, told: Option<&str>) -> bool {
 
 /// A message of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
-    topic: String,
-    queue: u32,
-    offset: u64,
+pub(super) struct Found {
+    pub topic: String,
+    pub queue: u32,
+    pub offset: u64,
     keys: String,
 }
 
@@ -206,7 +206,7 @@ fn compare(topic: &str, key: &str, due: &BTreeSet<(u32, u64)>, found: &[Found]) 
 }
 
 /// The messages of an answer; nothing when it is a refusal.
-fn messages(frame: &Frame) -> Option<Vec<Found>> {
+pub(super) fn messages(frame: &Frame) -> Option<Vec<Found>> {
     match frame.code {
         response::SUCCESS => {}
         response::QUERY_NOT_FOUND => return Some(Vec::new()),

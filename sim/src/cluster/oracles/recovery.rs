@@ -9,12 +9,12 @@ use std::rc::Rc;
 
 use seedmq_reports::{Oracle, Violation};
 
-use super::settle;
+use super::{settle, stores};
 use crate::cluster::cast::Role;
+use crate::cluster::lives;
 use crate::cluster::phases::{late, proceed};
 use crate::cluster::scene::{Job, Scene};
-use crate::cluster::{boot, lives};
-use crate::whitebox::{Completeness, broken, judge_store, summary};
+use crate::whitebox::{Completeness, broken, summary};
 use crate::world::HostId;
 
 const MS: u64 = 1_000_000;
@@ -145,10 +145,7 @@ async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
         if scene.disks[host].counts().no_room > refused {
             continue;
         }
-        let licence = scene.seen(|seen| seen.atlas.licence(*host));
-        let (name, slots) = (scene.cast.name(*host), boot::index_slots(scene, *host));
-        let found = scene.disks[host].look(|image| judge_store(name, image, Completeness::Whole, slots, &licence));
-        found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
+        stores::judge(scene, *host, Completeness::Whole);
     }
     Some(all)
 }
@@ -156,12 +153,7 @@ async fn recover(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
 /// What the brokers hold once they have written it down.
 async fn rest(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
     proceed(scene, scene.now() + REST_NS, |_| false).await;
-    for (nth, host) in (1..).zip(hosts) {
-        settle::want(scene, *host);
-        scene.remind(scene.now() + nth * MS, Job::Wake(*host));
-    }
-    let looked = |scene: &Rc<Scene>| scene.seen(|seen| hosts.iter().all(|host| seen.looks.broker(*host).is_some()));
-    if !proceed(scene, scene.now() + PATIENCE_NS, looked).await {
+    if !settle::look_at(scene, hosts).await {
         return None;
     }
     hosts.iter().map(|host| Some((*host, holdings(scene, *host)?))).collect()

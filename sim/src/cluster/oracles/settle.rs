@@ -11,6 +11,7 @@ use seedmq_reports::Oracle;
 
 use crate::cluster::cast::Role;
 use crate::cluster::look::{BrokerLook, Held};
+use crate::cluster::phases::proceed;
 use crate::cluster::recovered::Ends;
 use crate::cluster::scene::{Job, Scene};
 use crate::tape::{Action, Model, Trigger, What};
@@ -89,13 +90,15 @@ fn removals(scene: &Scene, host: HostId) {
     }
 }
 
+/// A broker that serves takes a step within that time.
+const LOOK_NS: u64 = 60_000_000_000;
 /// How long a queue may be without an owner while nothing is wrong: a broker tells the others at once when a member goes.
 const ORPHANED_NS: u64 = 10_000_000_000;
 /// After a fault or a change of routes everybody may be that late: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
 /// A member that vanished without closing its connections may be listed that long: 120 s of silence, 10 s until it is looked for, and a
 /// round of sharing.
-const GHOST_NS: u64 = 150_000_000_000;
+pub(super) const GHOST_NS: u64 = 150_000_000_000;
 
 /// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
 fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
@@ -142,12 +145,16 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
     }
 }
 
-/// Wants a fresh look at a broker.
-pub(in crate::cluster) fn want(scene: &Scene, host: HostId) {
+/// Takes a fresh look at brokers. Whether all were there to be looked at.
+pub(in crate::cluster) async fn look_at(scene: &Rc<Scene>, hosts: &[HostId]) -> bool {
     scene.seen(|seen| {
-        seen.looks.forget(host);
-        seen.looks.want(&[host]);
+        hosts.iter().for_each(|host| seen.looks.forget(*host));
+        seen.looks.want(hosts);
     });
+    // One after the other: what happens in one moment on two hosts has no order.
+    (1..).zip(hosts).for_each(|(nth, host)| scene.remind(scene.now() + nth * 1_000_000, Job::Wake(*host)));
+    let looked = |scene: &Rc<Scene>| scene.seen(|seen| hosts.iter().all(|host| seen.looks.broker(*host).is_some()));
+    proceed(scene, scene.now() + LOOK_NS, looked).await
 }
 
 /// Whether two looks in a row found nothing amiss.
@@ -270,7 +277,7 @@ fn sends(scene: &Scene) -> Option<Unsettled> {
 }
 
 /// Members of each group that run, with their topics.
-fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> {
+pub(super) fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> {
     let mut groups: BTreeMap<String, (Vec<HostId>, BTreeSet<String>)> = BTreeMap::new();
     for host in scene.cast.with_role(|role| matches!(role, Role::Consumer(_))) {
         let Role::Consumer(n) = scene.cast.role(host) else { continue };
