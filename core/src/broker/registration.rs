@@ -215,11 +215,13 @@ impl Broker {
         }
     }
 
-    pub(super) fn on_call_failed(&mut self, tag: CallTag, _error: CallError, cx: &mut Cx<'_, BrokerEvent>) {
+    pub(super) fn on_call_failed(&mut self, tag: CallTag, error: CallError, cx: &mut Cx<'_, BrokerEvent>) {
         match tag {
             CallTag::Register(asked) | CallTag::QueryVersion(asked) => {
                 crate::sometimes!("registration with a name server failed");
-                self.registration.answered(&asked, false, cx.now.mono + RETRY);
+                // What was not answered in all that time was lost, and the name server forgot this broker with the connection.
+                let pause = if error == (CallError::Timeout { sent: true }) { SOON } else { RETRY };
+                self.registration.answered(&asked, false, cx.now.mono + pause);
             }
             CallTag::Heartbeat | CallTag::Unregister => {}
         }

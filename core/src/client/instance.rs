@@ -101,8 +101,17 @@ pub type NewsList<T> = SmallVec<[News<T>; 1]>;
 
 #[derive(Debug)]
 enum Tag<T> {
-    Route { topic: Arc<str>, server: Addr, default: bool, left: usize },
-    Heartbeat(Addr),
+    Route {
+        topic: Arc<str>,
+        server: Addr,
+        default: bool,
+        left: usize,
+    },
+    Heartbeat {
+        addr: Addr,
+        /// Sent because the one before met a dead connection.
+        again: bool,
+    },
     Goodbye,
     Own(T),
 }
@@ -234,11 +243,15 @@ impl<T> Client<T> {
 
     /// Tells one broker at once, for instance because it does not know this client.
     pub fn heartbeat<E>(&mut self, addr: &Addr, cx: &mut Cx<'_, E>) {
+        self.beat(addr, false, cx);
+    }
+
+    fn beat<E>(&mut self, addr: &Addr, again: bool, cx: &mut Cx<'_, E>) {
         let Some(on_its_way) = self.brokers.get_mut(addr) else { return };
         *on_its_way = true;
         let frame = Frame::request(request::HEART_BEAT).with_body(self.heartbeat.clone());
         let now = cx.now.mono;
-        self.calls.call(now, addr, frame, now + API_TIMEOUT, Tag::Heartbeat(addr.clone()), cx.out);
+        self.calls.call(now, addr, frame, now + API_TIMEOUT, Tag::Heartbeat { addr: addr.clone(), again }, cx.out);
     }
 
     /// Says goodbye to every broker that is connected; [`News::Left`] when they know or [`GOODBYE_TIMEOUT`] is over.
@@ -386,9 +399,16 @@ impl<T> Client<T> {
                     self.ask_server(topic, default, left, cx);
                 }
             },
-            Tag::Heartbeat(addr) => {
+            Tag::Heartbeat { addr, again } => {
                 if let Some(on_its_way) = self.brokers.get_mut(&addr) {
                     *on_its_way = false;
+                }
+                // The connection was dead: its broker has restarted, perhaps, and does not know this client. (Java leaves it so
+                // for another period.)
+                let dead = matches!(result, Err(CallError::Closed | CallError::Timeout { sent: true }));
+                if dead && !again && self.goodbyes.is_none() {
+                    sometimes!("heartbeat met a dead connection");
+                    self.beat(&addr, true, cx);
                 }
             }
             Tag::Goodbye => {

@@ -271,6 +271,31 @@ fn heartbeats_go_to_masters_at_once_and_every_thirty_seconds() {
 }
 
 #[test]
+fn a_heartbeat_that_met_a_dead_connection_is_repeated_once() {
+    let dead = Rc::new(RefCell::new(0));
+    let (left, mut answers) = (dead.clone(), cluster(&Codes::default()));
+    let script = move |addr: &str, frame: &Frame| {
+        if frame.code == code::HEART_BEAT && addr == "a:1" && *left.borrow() > 0 {
+            *left.borrow_mut() -= 1;
+            return Answer::Close;
+        }
+        answers(addr, frame)
+    };
+    let mut bench = Bench::new(Producer::new(config()), script);
+    send(&mut bench, request(0, "T")).unwrap();
+    let to_a = |bench: &mut Bench<Producer>| {
+        bench.taken(code::HEART_BEAT).into_iter().filter(|(addr, _)| addr == "a:1").count()
+    };
+    assert_eq!(to_a(&mut bench), 1);
+    *dead.borrow_mut() = 1;
+    bench.pass(30_000);
+    assert_eq!(to_a(&mut bench), 2, "the broker has restarted and hears of the client at once");
+    *dead.borrow_mut() = 9;
+    bench.pass(30_000);
+    assert_eq!(to_a(&mut bench), 2, "a broker that closes every connection is not asked without end");
+}
+
+#[test]
 fn a_batch_is_one_request_with_an_id_for_each_message() {
     let (mut bench, _) = bench();
     let messages: Vec<OutMessage> =

@@ -143,7 +143,7 @@ impl Store {
         asks: &mut Vec<DiskAsk>,
         arrivals: &mut Vec<Arrival>,
     ) -> Vec<StoreNews> {
-        self.seen = now;
+        self.see(now);
         if matches!(self.phase, Phase::Open | Phase::Stopping) && self.poisoned.is_none() {
             let put =
                 self.dispatches.iter().rev().take_while(|put| put.physical >= self.log.marks().written).take(2).count();

@@ -296,7 +296,7 @@ impl Store {
     /// Begins recovery: reads directories, checkpoint and abort mark, and creates the abort mark.
     pub fn start(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Vec<StoreNews> {
         assert!(self.phase == Phase::New, "a store is started once");
-        self.seen = now;
+        self.see(now);
         self.phase = Phase::Recovering;
         self.recovery = Some(Box::default());
         self.recover_some(now, disk, asks);
@@ -306,7 +306,7 @@ impl Store {
     /// One bounded piece of background work (about 1 MiB of recovery scan, a slice of queue flushes, retention); call when
     /// `wake_at` has come.
     pub fn wake(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) -> Vec<StoreNews> {
-        self.seen = now;
+        self.see(now);
         match self.phase {
             Phase::Recovering => self.recover_some(now, disk, asks),
             Phase::Open | Phase::Stopping if self.poisoned.is_none() => {
@@ -341,7 +341,7 @@ impl Store {
         disk: &mut dyn Disk,
         asks: &mut Vec<DiskAsk>,
     ) -> Vec<StoreNews> {
-        self.seen = now;
+        self.see(now);
         match done {
             DiskDone::Fetched { fetch, result } => {
                 self.news.extend(self.warm.fetched(fetch, result).map(StoreNews::Warm))
@@ -525,7 +525,7 @@ impl Store {
 
     /// Begins a clean stop: everything written, synced, checkpointed, abort mark removed. `stopped()` tells when done.
     pub fn stop(&mut self, now: Now, disk: &mut dyn Disk, asks: &mut Vec<DiskAsk>) {
-        self.seen = now;
+        self.see(now);
         match self.phase {
             Phase::Open if self.poisoned.is_none() => {
                 self.phase = Phase::Stopping;
@@ -551,6 +551,12 @@ impl Store {
         let StoreConfig { log_file_bytes, queue_file_entries, index_slots, index_entries, .. } = self.config;
         let boot = std::mem::take(&mut self.config.boot);
         self.config = StoreConfig { log_file_bytes, queue_file_entries, index_slots, index_entries, boot, ..config };
+    }
+
+    /// A batch has this time.
+    fn see(&mut self, now: Now) {
+        self.seen = now;
+        self.warm.tick(now.mono);
     }
 
     /// Panics when the state contradicts itself.

@@ -4,22 +4,26 @@
 //! Invariant: bytes that are handed out from here were read after the last write to their place.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::Fault;
-use crate::node::{Disk, DiskAsk, DiskError, FetchId, FileId, Read};
+use crate::node::{Disk, DiskAsk, DiskError, FetchId, FileId, Instant, Read};
 
 /// Bytes of a piece; what is fetched is rounded to it.
 const PIECE: u64 = 64 * 1024;
 /// Most pieces kept (16 MiB).
 const PIECES_MAX: usize = 256;
+/// Who waited for a read hears within that time that it failed; whoever comes later has the disk asked again.
+const FAILURE_KEPT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 enum Piece {
     Asked(u64),
     Here(Bytes),
-    Failed(DiskError),
+    /// Since then.
+    Failed(DiskError, Instant),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,8 @@ pub struct Warm {
     order: VecDeque<(FileId, u64)>,
     asked: BTreeMap<u64, Asked>,
     next_fetch: u64,
+    /// The time of the last batch.
+    now: Instant,
 }
 
 impl Warm {
@@ -66,10 +72,14 @@ impl Warm {
             match self.pieces.get(&(file, n)) {
                 Some(Piece::Here(_)) => {}
                 Some(Piece::Asked(ticket)) => return Err(Fault::Cold(*ticket)),
-                Some(Piece::Failed(why)) => {
+                Some(Piece::Failed(_, at)) if self.now.since(*at) > FAILURE_KEPT => {
+                    self.pieces.remove(&(file, n));
+                    return Err(Fault::Cold(self.ask(file, n, last, asks)));
+                }
+                Some(Piece::Failed(why, _)) => {
                     // The other pieces of that read are tried anew as well.
                     let why = why.clone();
-                    self.pieces.retain(|(of, _), piece| *of != file || !matches!(piece, Piece::Failed(_)));
+                    self.pieces.retain(|(of, _), piece| *of != file || !matches!(piece, Piece::Failed(..)));
                     return Err(Fault::Disk(why));
                 }
                 None => return Err(Fault::Cold(self.ask(file, n, last, asks))),
@@ -119,6 +129,11 @@ impl Warm {
         whole.freeze()
     }
 
+    /// A batch has this time.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// The completion of a fetch; the ticket that waited for it, if it is one of ours.
     pub fn fetched(&mut self, fetch: FetchId, result: Result<Bytes, DiskError>) -> Option<u64> {
         let asked = self.asked.remove(&fetch.0)?;
@@ -137,7 +152,7 @@ impl Warm {
                     let to = (from + PIECE as usize).min(bytes.len());
                     Piece::Here(bytes.slice(from..to))
                 }
-                Err(why) => Piece::Failed(why.clone()),
+                Err(why) => Piece::Failed(why.clone(), self.now),
             };
             self.pieces.insert(key, piece);
             self.order.push_back(key);
@@ -195,5 +210,26 @@ impl Warm {
                 assert!(self.asked.contains_key(ticket), "every piece that is asked for has its fetch");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_to_who_waited_and_to_nobody_later() {
+        let (mut warm, mut asks) = (Warm::default(), Vec::new());
+        let read = |warm: &mut Warm, asks: &mut Vec<DiskAsk>| warm.cold(FileId(1), 0, 8, asks);
+        let Err(Fault::Cold(ticket)) = read(&mut warm, &mut asks) else { panic!("nothing is there yet") };
+        warm.tick(Instant(5_000_000_000));
+        let fail = |warm: &mut Warm, ticket| warm.fetched(FetchId(ticket), Err(DiskError::Io("bad".into())));
+        assert_eq!(fail(&mut warm, ticket), Some(ticket));
+        assert!(matches!(read(&mut warm, &mut asks), Err(Fault::Disk(_))), "who waited is told");
+        let Err(Fault::Cold(ticket)) = read(&mut warm, &mut asks) else { panic!("the disk is asked anew") };
+        fail(&mut warm, ticket);
+        warm.tick(Instant(7_000_000_000));
+        assert!(matches!(read(&mut warm, &mut asks), Err(Fault::Cold(_))), "the disk may be well by now");
+        assert_eq!(asks.len(), 3);
     }
 }

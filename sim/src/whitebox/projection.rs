@@ -120,18 +120,24 @@ pub fn judge_store(
     found
 }
 
-/// Queue files that lead to nothing but what was removed from the begin of the log, and behind which their queue goes on.
+/// Queue files that lead to nothing but what was removed from the begin of the log. One of a queue may be left: where the queue ended when
+/// the log let go.
 fn outlived(store: &impl Files, log_begin: u64) -> Vec<String> {
     let mut left = Vec::new();
-    let mut later: Option<(String, bool)> = None;
+    // Of the queue at hand: whether it goes on behind this file, and whether one of its files was left already.
+    let (mut queue, mut goes_on, mut one_left) = (String::new(), false, false);
     for path in store.paths().into_iter().rev().filter(|path| log_begin > 0 && path.starts_with("consumequeue/")) {
-        let Some((queue, _)) = path.rsplit_once('/') else { continue };
-        let goes_on = later.as_ref().is_some_and(|(of, has_entries)| of == queue && *has_entries);
+        let Some((of, _)) = path.rsplit_once('/') else { continue };
+        if of != queue {
+            (queue, goes_on, one_left) = (of.to_owned(), false, false);
+        }
         let entries = queue_file(store, &path);
         if goes_on && !entries.is_empty() && entries.iter().all(|(_, entry)| entry.physical < log_begin) {
-            left.push(format!("{path} ends before {log_begin}, where the log begins"));
+            if std::mem::replace(&mut one_left, true) {
+                left.push(format!("{path} ends before {log_begin}, where the log begins"));
+            }
         }
-        later = Some((queue.to_owned(), goes_on || !entries.is_empty()));
+        goes_on |= !entries.is_empty();
     }
     left
 }

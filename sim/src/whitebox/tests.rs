@@ -297,7 +297,8 @@ fn queue_files_that_lead_before_the_log_are_found() {
         let found = judge_store("a", &queue(files), Completeness::Whole, None, &Licence::default());
         found.iter().filter(|violation| violation.clause == "queue-file-left").count()
     };
-    assert_eq!(left(&[(0, &[100, 200]), (40, &[300, 1_000])]), 1, "the first file leads to nothing");
+    assert_eq!(left(&[(0, &[100, 200]), (40, &[300, 400]), (80, &[1_000])]), 1, "the first file leads to nothing");
+    assert_eq!(left(&[(0, &[100, 200]), (40, &[300, 1_000])]), 0, "the queue ended there when the log let go");
     assert_eq!(left(&[(0, &[100, 1_000]), (40, &[1_100])]), 0, "its last entry leads to the log");
     assert_eq!(left(&[(0, &[100, 200])]), 0, "the last file of a queue stays");
     assert_eq!(left(&[(0, &[100, 200]), (40, &[])]), 0, "nothing was written behind it");

@@ -81,6 +81,21 @@ fn name_servers_are_told_of_every_change() {
 }
 
 #[test]
+fn a_registration_that_was_lost_is_sent_again_soon() {
+    let mut world = World::new(BrokerConfig { name_servers: vec!["ns1:9876".into()], ..config() });
+    let addr: SocketAddr = "10.0.0.99:9876".parse().unwrap();
+    let (dial, _) = world.dials[0].clone();
+    world.input(Input::Opened { conn: ConnId(50), dial: Some(dial), peer: addr, local: addr });
+    assert!(world.sent.iter().any(|(_, frame)| frame.code == request::REGISTER_BROKER));
+    world.pass(Duration::from_millis(config().register_timeout_ms));
+    assert_eq!(world.closed, [ConnId(50)], "a connection without answers is given up");
+    world.input(Input::Closed { conn: ConnId(50) });
+    assert_eq!(world.dials.len(), 1);
+    world.pass(Duration::from_millis(1_100));
+    assert_eq!(world.dials.len(), 2, "the name server forgot this broker with the connection");
+}
+
+#[test]
 fn a_graceful_stop_saves_everything_and_says_so_once() {
     let mut world = World::new(config());
     let conn = world.connect(1);

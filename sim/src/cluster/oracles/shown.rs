@@ -44,8 +44,9 @@ const RECORDS: usize = 3;
 /// What the answer to a question has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Truth {
-    /// Topics of a name server: those of its brokers, and of deleted ones perhaps.
-    Topics { are: BTreeSet<String>, deleted: BTreeSet<String> },
+    /// Topics of a name server: those of its brokers; deleted ones perhaps, which a broker may have kept; and any when a broker lost its
+    /// disk: what a registration leaves out stays, as in Java (`deleteTopicWithBrokerRegistration`).
+    Topics { are: BTreeSet<String>, deleted: BTreeSet<String>, forgotten: bool },
     /// Address of each broker.
     Brokers(BTreeMap<String, String>),
     /// Client ids of a group: those that have told the broker, and all that run.
@@ -121,8 +122,9 @@ impl Truth {
     }
     fn allows(&self, told: &Told) -> bool {
         match (self, told) {
-            (Truth::Topics { are, deleted }, Told::Topics(told)) => {
-                told.is_superset(are) && told.iter().all(|topic| are.contains(topic) || deleted.contains(topic))
+            (Truth::Topics { are, deleted, forgotten }, Told::Topics(told)) => {
+                let may_be = |topic: &String| *forgotten || are.contains(topic) || deleted.contains(topic);
+                told.is_superset(are) && told.iter().all(may_be)
             }
             (Truth::Brokers(are), Told::Brokers(told)) => are == told,
             (Truth::Members { told: due, run }, Told::Members(told)) => told.is_superset(due) && told.is_subset(run),
@@ -335,10 +337,13 @@ fn about_brokers(scene: &Scene, host: HostId, brokers: &Brokers) {
         known().map(|(broker, _)| (scene.cast.name(*broker).to_owned(), scene.cast.broker_addr(*broker).to_string()));
     let frame = Frame::request(request::GET_BROKER_CLUSTER_INFO);
     put(scene, addr(), frame, "for its brokers".to_owned(), Truth::Brokers(are.collect()));
-    let are = known().flat_map(|(_, look)| look.topics.keys().cloned()).collect();
-    let deleted = brokers.keys().flat_map(|host| scene.seen(|seen| seen.atlas.licence(*host)).deleted).collect();
+    let deleted: BTreeSet<String> =
+        brokers.keys().flat_map(|host| scene.seen(|seen| seen.atlas.licence(*host)).deleted).collect();
+    let are =
+        known().flat_map(|(_, look)| look.topics.keys().filter(|topic| !deleted.contains(*topic)).cloned()).collect();
+    let forgotten = brokers.keys().any(|host| scene.seen(|seen| seen.atlas.is_new(*host)));
     let frame = Frame::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
-    put(scene, addr(), frame, "for its topics".to_owned(), Truth::Topics { are, deleted });
+    put(scene, addr(), frame, "for its topics".to_owned(), Truth::Topics { are, deleted, forgotten });
 }
 
 fn broker(scene: &Scene, host: HostId) -> (HostId, Addr) {
@@ -355,9 +360,11 @@ mod tests {
 
     #[test]
     fn what_is_told_must_be_what_is() {
-        let topics = Truth::Topics { are: set(&["a", "b"]), deleted: set(&["c"]) };
+        let topics = Truth::Topics { are: set(&["a", "b"]), deleted: set(&["c"]), forgotten: false };
         assert!(topics.allows(&Told::Topics(set(&["a", "b"]))) && topics.allows(&Told::Topics(set(&["a", "b", "c"]))));
         assert!(!topics.allows(&Told::Topics(set(&["a"]))) && !topics.allows(&Told::Topics(set(&["a", "b", "d"]))));
+        let forgotten = Truth::Topics { are: set(&["a"]), deleted: set(&[]), forgotten: true };
+        assert!(forgotten.allows(&Told::Topics(set(&["a", "d"]))) && !forgotten.allows(&Told::Topics(set(&["d"]))));
         let members = Truth::Members { told: set(&["x"]), run: set(&["x", "y"]) };
         assert!(members.allows(&Told::Members(set(&["x"]))) && members.allows(&Told::Members(set(&["x", "y"]))));
         assert!(!members.allows(&Told::Members(set(&["y"]))), "one that told the broker is missing");

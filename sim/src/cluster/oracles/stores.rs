@@ -6,33 +6,29 @@ use seedmq_reports::Violation;
 
 use crate::cluster::boot;
 use crate::cluster::scene::Scene;
-use crate::disk::Image;
+use crate::disk::{Fingerprint, Image};
 use crate::whitebox::{Completeness, judge_store};
 use crate::world::HostId;
 
-/// What is judged, and how.
-pub(in crate::cluster) type Judged = (blake3::Hash, Completeness);
+/// What was judged, and how.
+pub(in crate::cluster) type Judged = (Vec<(String, Fingerprint)>, Completeness);
 
 /// Judges the store of a broker.
 pub(in crate::cluster) fn judge(scene: &Scene, host: HostId, completeness: Completeness) {
     let disk = &scene.disks[&host];
-    let judged: Judged = (disk.look(files), completeness);
-    if scene.seen(|seen| seen.judged.insert(host, judged)) == Some(judged) {
+    let judged = (disk.look(files), completeness);
+    if scene.seen(|seen| seen.judged.get(&host) == Some(&judged)) {
         return;
     }
+    scene.seen(|seen| seen.judged.insert(host, judged));
     let (name, slots) = (scene.cast.name(host), boot::index_slots(scene, host));
     let licence = scene.seen(|seen| seen.atlas.licence(host));
     let found = disk.look(|image| judge_store(name, image, completeness, slots, &licence));
     found.into_iter().for_each(|violation| scene.object(Violation { at_ms: scene.now_ms(), ..violation }));
 }
 
-/// A checksum of what is read for it: log, queues and index.
-fn files(image: &Image) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
+/// What is read for it: log, queues and index.
+fn files(image: &Image) -> Vec<(String, Fingerprint)> {
     let is_read = |path: &&str| ["commitlog/", "consumequeue/", "index/"].iter().any(|dir| path.starts_with(dir));
-    for path in image.paths().filter(is_read) {
-        hasher.update(path.as_bytes());
-        hasher.update(image.fingerprint(path).expect("a path that is listed has a file").as_bytes());
-    }
-    hasher.finalize()
+    image.paths().filter(is_read).filter_map(|path| Some((path.to_owned(), image.fingerprint(path)?))).collect()
 }
