@@ -132,10 +132,9 @@ fn outlived(store: &impl Files, log_begin: u64) -> Vec<String> {
             (queue, goes_on, one_left) = (of.to_owned(), false, false);
         }
         let entries = queue_file(store, &path);
-        if goes_on && !entries.is_empty() && entries.iter().all(|(_, entry)| entry.physical < log_begin) {
-            if std::mem::replace(&mut one_left, true) {
-                left.push(format!("{path} ends before {log_begin}, where the log begins"));
-            }
+        let leads_nowhere = !entries.is_empty() && entries.iter().all(|(_, entry)| entry.physical < log_begin);
+        if goes_on && leads_nowhere && std::mem::replace(&mut one_left, true) {
+            left.push(format!("{path} ends before {log_begin}, where the log begins"));
         }
         goes_on |= !entries.is_empty();
     }
