@@ -80,11 +80,14 @@ impl Truth {
             (Truth::Members { .. }, response::CONSUMER_NOT_ONLINE) => Some(Told::Members(BTreeSet::new())),
             (_, response::SYSTEM_BUSY) => return None,
             (_, response::SUCCESS) => self.read(answer),
-            (_, code) => return Some(format!("it refused with {code}: {:?}", answer.remark)),
+            (_, code) => {
+                let why = answer.remark.as_deref().unwrap_or("no reason given");
+                return Some(format!("it refused with {code}: {why}"));
+            }
         };
         match told {
             None => Some("the answer cannot be read".to_owned()),
-            Some(told) => (!self.allows(&told)).then(|| format!("it says {told:?}")),
+            Some(told) => self.wrong(&told),
         }
     }
     fn read(&self, answer: &Frame) -> Option<Told> {
@@ -120,33 +123,75 @@ impl Truth {
             Truth::Offset(_) => Told::Offset(answer.fields.get("offset")?.parse().ok()?),
         })
     }
-    fn allows(&self, told: &Told) -> bool {
+    /// What is wrong with what is told, in words.
+    fn wrong(&self, told: &Told) -> Option<String> {
         match (self, told) {
             (Truth::Topics { are, deleted, forgotten }, Told::Topics(told)) => {
-                let may_be = |topic: &String| *forgotten || are.contains(topic) || deleted.contains(topic);
-                told.is_superset(are) && told.iter().all(may_be)
+                let may_be: BTreeSet<String> = are.union(deleted).cloned().collect();
+                unlike(are, if *forgotten { told } else { &may_be }, told)
             }
-            (Truth::Brokers(are), Told::Brokers(told)) => are == told,
-            (Truth::Members { told: due, run }, Told::Members(told)) => told.is_superset(due) && told.is_subset(run),
-            (Truth::Ends(are), Told::Ends(told)) => are == told,
+            (Truth::Brokers(are), Told::Brokers(told)) => {
+                let named = |all: &BTreeMap<String, String>| {
+                    all.iter().map(|(name, addr)| format!("{name} at {addr}")).collect::<BTreeSet<String>>()
+                };
+                unlike(&named(are), &named(are), &named(told))
+            }
+            (Truth::Members { told: due, run }, Told::Members(told)) => unlike(due, run, told),
+            (Truth::Ends(are), Told::Ends(told)) => {
+                let words = |(first, next): &(i64, i64)| format!("goes from {first} to {next}");
+                other_queue(are, told, |is, told| is == told, words, words)
+            }
             (Truth::Progress(are), Told::Progress(told)) => {
-                are.len() == told.len()
-                    && are.iter().all(|(queue, (end, committed))| {
-                        let told = told.get(queue);
-                        told.is_some_and(|told| told.0 == *end && committed.is_none_or(|committed| told.1 == committed))
-                    })
+                let is_so = |is: &(i64, Option<i64>), told: &(i64, i64)| {
+                    is.0 == told.0 && is.1.is_none_or(|committed| committed == told.1)
+                };
+                let due = |(next, committed): &(i64, Option<i64>)| {
+                    format!("is consumed to {} of {next}", committed.unwrap_or_default())
+                };
+                other_queue(are, told, is_so, due, |told| due(&(told.0, Some(told.1))))
             }
             (Truth::Message(topic, queue, offset), Told::Message(told, of, at)) => {
-                (topic, queue, offset) == (told, of, at)
+                let is_it = (topic, queue, offset) == (told, of, at);
+                let words =
+                    format!("it gives number {at} of {told}/{of}, but there is number {offset} of {topic}/{queue}");
+                (!is_it).then_some(words)
             }
-            (Truth::Offset(is), Told::Offset(told)) => is == told,
-            _ => false,
+            (Truth::Offset(is), Told::Offset(told)) => (is != told).then(|| format!("it says {told}, but it is {is}")),
+            _ => Some("it answers another question".to_owned()),
         }
     }
 }
 
+/// What a list lacks that must be in it, or has that may not.
+fn unlike(must: &BTreeSet<String>, may: &BTreeSet<String>, told: &BTreeSet<String>) -> Option<String> {
+    let lacks: Vec<&str> = must.difference(told).map(String::as_str).collect();
+    let has: Vec<&str> = told.difference(may).map(String::as_str).collect();
+    match (lacks.is_empty(), has.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(format!("it lacks {}", lacks.join(", "))),
+        (true, false) => Some(format!("it has {}", has.join(", "))),
+        (false, false) => Some(format!("it lacks {} and has {}", lacks.join(", "), has.join(", "))),
+    }
+}
+
+/// The first queue that is not as it is told.
+fn other_queue<A, B>(
+    are: &BTreeMap<i32, A>,
+    told: &BTreeMap<i32, B>,
+    is_so: impl Fn(&A, &B) -> bool,
+    is: impl Fn(&A) -> String,
+    says: impl Fn(&B) -> String,
+) -> Option<String> {
+    let queues: BTreeSet<&i32> = are.keys().chain(told.keys()).collect();
+    queues.into_iter().find_map(|queue| match (are.get(queue), told.get(queue)) {
+        (Some(due), Some(told)) if is_so(due, told) => None,
+        (Some(due), Some(told)) => Some(format!("it says that queue {queue} {}, but it {}", says(told), is(due))),
+        (Some(_), None) => Some(format!("it lacks queue {queue}")),
+        (None, _) => Some(format!("it has a queue {queue}")),
+    })
+}
+
 /// What an answer says.
-#[derive(Clone, Debug)]
 enum Told {
     Topics(BTreeSet<String>),
     Brokers(BTreeMap<String, String>),
@@ -210,7 +255,7 @@ async fn answers(scene: &Rc<Scene>) -> Vec<(Question, String)> {
 fn complain(scene: &Scene, wrong: Vec<(Question, String)>) {
     for (Question { host, about, truth }, difference) in wrong {
         let (oracle, clause, role) = truth.rule();
-        let text = format!("{} was asked {about}: {difference}, but it is {truth:?}", scene.cast.name(host));
+        let text = format!("{} was asked {about}: {difference}", scene.cast.name(host));
         scene.broken(oracle, clause, role, text, vec![difference]);
     }
 }
@@ -360,22 +405,29 @@ mod tests {
 
     #[test]
     fn what_is_told_must_be_what_is() {
+        let allows = |truth: &Truth, told: Told| truth.wrong(&told).is_none();
         let topics = Truth::Topics { are: set(&["a", "b"]), deleted: set(&["c"]), forgotten: false };
-        assert!(topics.allows(&Told::Topics(set(&["a", "b"]))) && topics.allows(&Told::Topics(set(&["a", "b", "c"]))));
-        assert!(!topics.allows(&Told::Topics(set(&["a"]))) && !topics.allows(&Told::Topics(set(&["a", "b", "d"]))));
+        assert!(
+            allows(&topics, Told::Topics(set(&["a", "b"]))) && allows(&topics, Told::Topics(set(&["a", "b", "c"])))
+        );
+        assert!(!allows(&topics, Told::Topics(set(&["a"]))) && !allows(&topics, Told::Topics(set(&["a", "b", "d"]))));
         let forgotten = Truth::Topics { are: set(&["a"]), deleted: set(&[]), forgotten: true };
-        assert!(forgotten.allows(&Told::Topics(set(&["a", "d"]))) && !forgotten.allows(&Told::Topics(set(&["d"]))));
+        assert!(allows(&forgotten, Told::Topics(set(&["a", "d"]))) && !allows(&forgotten, Told::Topics(set(&["d"]))));
         let members = Truth::Members { told: set(&["x"]), run: set(&["x", "y"]) };
-        assert!(members.allows(&Told::Members(set(&["x"]))) && members.allows(&Told::Members(set(&["x", "y"]))));
-        assert!(!members.allows(&Told::Members(set(&["y"]))), "one that told the broker is missing");
-        assert!(!members.allows(&Told::Members(set(&["x", "z"]))), "one does not run any more");
+        assert!(allows(&members, Told::Members(set(&["x"]))) && allows(&members, Told::Members(set(&["x", "y"]))));
+        assert!(!allows(&members, Told::Members(set(&["y"]))), "one that told the broker is missing");
+        assert!(!allows(&members, Told::Members(set(&["x", "z"]))), "one does not run any more");
         let ends = Truth::Ends([(0, (0, 7))].into());
-        assert!(ends.allows(&Told::Ends([(0, (0, 7))].into())));
-        assert!(!ends.allows(&Told::Ends([(0, (0, 6))].into())) && !ends.allows(&Told::Ends(BTreeMap::new())));
+        assert!(allows(&ends, Told::Ends([(0, (0, 7))].into())));
+        assert!(!allows(&ends, Told::Ends([(0, (0, 6))].into())) && !allows(&ends, Told::Ends(BTreeMap::new())));
         let progress = Truth::Progress([(0, (7, Some(5))), (1, (0, None))].into());
-        assert!(progress.allows(&Told::Progress([(0, (7, 5)), (1, (0, 0))].into())));
-        assert!(!progress.allows(&Told::Progress([(0, (7, 4)), (1, (0, 0))].into())));
-        assert!(!progress.allows(&Told::Progress([(0, (7, 5))].into())), "a queue is missing");
+        assert!(allows(&progress, Told::Progress([(0, (7, 5)), (1, (0, 0))].into())));
+        assert!(!allows(&progress, Told::Progress([(0, (7, 4)), (1, (0, 0))].into())));
+        assert!(!allows(&progress, Told::Progress([(0, (7, 5))].into())), "a queue is missing");
+        let said = |truth: &Truth, told: Told| truth.wrong(&told).unwrap_or_default();
+        assert_eq!(said(&topics, Told::Topics(set(&["a", "d"]))), "it lacks b and has d");
+        let says = "it says that queue 0 goes from 0 to 6, but it goes from 0 to 7";
+        assert_eq!(said(&ends, Told::Ends([(0, (0, 6))].into())), says);
     }
 
     #[test]
