@@ -327,6 +327,18 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bugs/queue-end-went-with-the-log", "disk-faults"],
     },
     Plant {
+        name: "dead-heartbeat-not-repeated",
+        about: "a client whose heartbeat met a dead connection waits for the next period",
+        oracles: &[Oracle::Owner],
+        scenarios: &["bugs/heartbeat-to-a-dead-connection", "swarm"],
+    },
+    Plant {
+        name: "old-read-error-told",
+        about: "a read that failed is told to whoever reads there next, however late",
+        oracles: &[Oracle::Projection],
+        scenarios: &["bugs/stale-read-error", "swarm"],
+    },
+    Plant {
         name: "queue-file-left",
         about: "queue files stay when the part of the log that they lead to is removed",
         oracles: &[Oracle::Projection],

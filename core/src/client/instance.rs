@@ -13,12 +13,12 @@ use smallvec::SmallVec;
 use crate::client::routes::{Route, Routes};
 use crate::client::{CallError, Calls, NameServers};
 use crate::node::{Addr, ConnId, Cx, Input, Instant, Outbox};
-use crate::sometimes;
 use crate::wire::Frame;
 use crate::wire::codes::{request, response};
 use crate::wire::heartbeat::{HeartbeatData, UnregisterClientHeader};
 use crate::wire::json::{self, Style};
 use crate::wire::route::{GetRouteInfoHeader, TopicRouteData};
+use crate::{planted, sometimes};
 
 /// How often routes are asked for (Java `ClientConfig.pollNameServerInterval`).
 pub const POLL_EVERY: Duration = Duration::from_secs(30);
@@ -406,7 +406,7 @@ impl<T> Client<T> {
                 // The connection was dead: its broker has restarted, perhaps, and does not know this client. (Java leaves it so
                 // for another period.)
                 let dead = matches!(result, Err(CallError::Closed | CallError::Timeout { sent: true }));
-                if dead && !again && self.goodbyes.is_none() {
+                if dead && !again && self.goodbyes.is_none() && !planted!("dead-heartbeat-not-repeated") {
                     sometimes!("heartbeat met a dead connection");
                     self.beat(&addr, true, cx);
                 }

@@ -16,15 +16,6 @@ fn pages_of(at: u64, len: u64) -> std::ops::Range<u64> {
     at / PAGE as u64..(at + len).div_ceil(PAGE as u64)
 }
 
-/// Length and checksum of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// Bytes.
-    pub len: u64,
-    /// CRC-32 of what is not zero.
-    pub sum: u32,
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct File {
@@ -218,13 +209,14 @@ impl File {
         }
     }
     /// See [`super::Image::fingerprint`].
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut sum = crc32fast::Hasher::new();
+    pub fn fingerprint(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.len.to_le_bytes());
         for (number, page) in self.pages.iter().filter(|(_, page)| page.now[..] != [0; PAGE]) {
-            sum.update(&number.to_le_bytes());
-            sum.update(&page.now[..]);
+            hasher.update(&number.to_le_bytes());
+            hasher.update(&page.now[..]);
         }
-        Fingerprint { len: self.len, sum: sum.finalize() }
+        hasher.finalize()
     }
     fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
         let end = at + len as u64;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::file::{File, Fingerprint};
+use super::file::File;
 use super::page::{PAGE, SECTOR};
 use crate::dice::Dice;
 use crate::whitebox::{Content, Files};
@@ -271,8 +271,8 @@ impl Image {
         let file = self.file(self.find(path)?);
         Some(file.read(0, file.len as usize))
     }
-    /// Length and checksum of a file; zeros that were written count as those that never were.
-    pub fn fingerprint(&self, path: &str) -> Option<Fingerprint> {
+    /// A hash of length and content of a file; zeros that were written count as those that never were.
+    pub fn fingerprint(&self, path: &str) -> Option<blake3::Hash> {
         Some(self.file(self.find(path)?).fingerprint())
     }
     /// Feeds everything that a process can see to a hash.

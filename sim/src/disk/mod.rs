@@ -22,7 +22,6 @@ pub use astray::{Astray, Sector};
 pub use atlas::{Atlas, Held, Life as MachineLife, Place};
 pub use change::{Change, SyncEnd};
 use file::File;
-pub use file::Fingerprint;
 pub use image::Image;
 use image::{Inode, parent};
 pub use page::{PAGE, SECTOR};

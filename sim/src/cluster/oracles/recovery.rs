@@ -14,7 +14,6 @@ use crate::cluster::cast::Role;
 use crate::cluster::lives;
 use crate::cluster::phases::{late, proceed};
 use crate::cluster::scene::{Job, Scene};
-use crate::disk::Fingerprint;
 use crate::whitebox::{Completeness, broken, summary};
 use crate::world::HostId;
 
@@ -35,8 +34,8 @@ struct Holdings {
     committed: BTreeMap<(String, String, u32), u64>,
     /// Read queues by topic.
     topics: BTreeMap<String, u32>,
-    /// The files of log and queues.
-    files: BTreeMap<String, Fingerprint>,
+    /// Checksums of the files of log and queues.
+    files: BTreeMap<String, blake3::Hash>,
 }
 
 impl Holdings {
@@ -188,7 +187,7 @@ mod tests {
             queues: [(queue.clone(), (0, 2))].into(),
             committed: [(("g".to_owned(), "T".to_owned(), 0), 2)].into(),
             topics: [("T".to_owned(), 1)].into(),
-            files: [("commitlog/0".to_owned(), Fingerprint { len: 1, sum: 2 })].into(),
+            files: [("commitlog/0".to_owned(), blake3::hash(b"x"))].into(),
         };
         assert_eq!(holdings.difference(&holdings), None);
         let mut others = vec![holdings.clone(); 6];
@@ -196,7 +195,7 @@ mod tests {
         others[1].queues.insert(queue, (0, 1));
         others[2].committed.clear();
         others[3].topics.insert("U".to_owned(), 1);
-        others[4].files.insert("commitlog/0".to_owned(), Fingerprint { len: 1, sum: 3 });
+        others[4].files.insert("commitlog/0".to_owned(), blake3::hash(b"y"));
         others[5].files.clear();
         let words = ["log ends at 9, then at 8", "queue", "committed", "topic \"U\": None", "file", "then None"];
         for (other, words) in others.iter().zip(words) {

@@ -6,12 +6,12 @@ use seedmq_reports::Violation;
 
 use crate::cluster::boot;
 use crate::cluster::scene::Scene;
-use crate::disk::{Fingerprint, Image};
+use crate::disk::Image;
 use crate::whitebox::{Completeness, judge_store};
 use crate::world::HostId;
 
 /// What was judged, and how.
-pub(in crate::cluster) type Judged = (Vec<(String, Fingerprint)>, Completeness);
+pub(in crate::cluster) type Judged = (Vec<(String, blake3::Hash)>, Completeness);
 
 /// Judges the store of a broker.
 pub(in crate::cluster) fn judge(scene: &Scene, host: HostId, completeness: Completeness) {
@@ -28,7 +28,7 @@ pub(in crate::cluster) fn judge(scene: &Scene, host: HostId, completeness: Compl
 }
 
 /// What is read for it: log, queues and index.
-fn files(image: &Image) -> Vec<(String, Fingerprint)> {
+fn files(image: &Image) -> Vec<(String, blake3::Hash)> {
     let is_read = |path: &&str| ["commitlog/", "consumequeue/", "index/"].iter().any(|dir| path.starts_with(dir));
     image.paths().filter(is_read).filter_map(|path| Some((path.to_owned(), image.fingerprint(path)?))).collect()
 }
