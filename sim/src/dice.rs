@@ -31,6 +31,10 @@ impl Dice {
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
+    /// Random bytes.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
     /// A number below `bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         let bits = self.bits();

@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 
+use crate::dice::{Dice, entity};
+
 /// The shortest body of a key: its text, a separator and 8 bytes of check.
 pub fn shortest(key: &str) -> usize {
     key.len() + 1 + 8
@@ -15,11 +17,7 @@ pub fn body(key: &str, size: usize) -> Bytes {
     let mut bytes = vec![0; size];
     bytes[..key.len()].copy_from_slice(key.as_bytes());
     bytes[key.len()] = b'\n';
-    blake3::Hasher::new()
-        .update(key.as_bytes())
-        .update(&size.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes[key.len() + 1..]);
+    Dice::new(size as u64, entity(key, &[])).fill(&mut bytes[key.len() + 1..]);
     Bytes::from(bytes)
 }
 

@@ -336,9 +336,7 @@ impl Broker {
     fn count_put(&mut self, topic: &str, messages: u64, bytes: usize) {
         self.stats.put.add_many(messages, messages);
         self.stats.put_bytes.add_many(bytes as u64, messages);
-        let topic = self.topics.get_mut(topic).expect("what was put has a topic");
-        topic.puts.add_many(messages, messages);
-        topic.put_bytes.add_many(bytes as u64, messages);
+        self.topics.count(topic, messages, bytes);
     }
 
     fn defer(&mut self, caller: &Caller, frame: Frame) -> Handled {

@@ -112,6 +112,11 @@ impl Fields {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
+    /// Whether something holds of the text that all names and values are in; there may be more in it.
+    pub(super) fn all(&self, test: impl FnOnce(&str) -> bool) -> bool {
+        test(&self.text)
+    }
+
     /// Adds a field that the caller appends to the text, and says where its name ends; `None` takes it back. After an
     /// error the fields are not to be used.
     pub(super) fn try_push<E>(
@@ -168,21 +173,7 @@ fn mark(at: usize) -> u32 {
 
 /// Appends a number in decimal; the hot headers are made of these.
 pub(super) fn int_into(value: i64, text: &mut String) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    let mut rest = value.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        text.push('-');
-    }
-    text.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
+    text.push_str(itoa::Buffer::new().format(value));
 }
 
 /// Parses a number and says which field was wrong.

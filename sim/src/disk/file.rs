@@ -9,6 +9,9 @@ use bytes::{Bytes, BytesMut};
 use super::page::{PAGE, Page, SECTOR, Survival};
 use crate::world::Dice;
 
+/// What was never written; a recovery reads as much of it at a time.
+static BLANK: [u8; 1 << 20] = [0; 1 << 20];
+
 /// Pages that become cold or hot together.
 const CHUNK_PAGES: u64 = 16;
 
@@ -220,6 +223,9 @@ impl File {
     }
     fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
         let end = at + len as u64;
+        if len <= BLANK.len() && self.pages.range(pages_of(at, len as u64)).next().is_none() {
+            return Bytes::from_static(&BLANK[..len]);
+        }
         let mut bytes = BytesMut::with_capacity(len);
         for (number, page) in self.pages.range(pages_of(at, len as u64)) {
             let Some(content) = content(page) else { continue };

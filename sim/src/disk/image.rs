@@ -4,7 +4,9 @@
 //! the journal that contains everything that was synced. What a sync that lies covers is written back in order: a power cut
 //! keeps the first so many of them whole, and of what came later nothing.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use super::file::File;
 use super::page::{PAGE, SECTOR};
@@ -46,6 +48,40 @@ pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
+/// A file with its fingerprint, which is forgotten whenever the file may change.
+#[derive(Clone, Debug)]
+struct Known {
+    file: File,
+    fingerprint: OnceCell<blake3::Hash>,
+}
+
+impl Known {
+    fn new(file: File) -> Known {
+        Known { file, fingerprint: OnceCell::new() }
+    }
+    fn fingerprint(&self) -> blake3::Hash {
+        *self.fingerprint.get_or_init(|| self.file.fingerprint())
+    }
+    /// For what changes neither length nor content.
+    fn but_content(&mut self) -> &mut File {
+        &mut self.file
+    }
+}
+
+impl Deref for Known {
+    type Target = File;
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl DerefMut for Known {
+    fn deref_mut(&mut self) -> &mut File {
+        self.fingerprint.take();
+        &mut self.file
+    }
+}
+
 /// What a sync said to be durable and left in a cache.
 #[derive(Clone, Debug)]
 struct Lie {
@@ -58,7 +94,7 @@ struct Lie {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
-    files: Vec<File>,
+    files: Vec<Known>,
     names: BTreeMap<String, Inode>,
     durable_names: BTreeMap<String, Inode>,
     journal: Vec<NameOp>,
@@ -85,11 +121,15 @@ impl Image {
     pub(super) fn file_mut(&mut self, inode: Inode) -> &mut File {
         &mut self.files[inode.0]
     }
+    /// Reads a range of a file into memory.
+    pub(super) fn warm(&mut self, inode: Inode, at: u64, len: usize) {
+        self.files[inode.0].but_content().warm(at, len);
+    }
     /// Paths below a directory (`""` is the root) and their files, by path.
     pub(super) fn below(&self, dir: &str) -> impl Iterator<Item = (&str, &File)> {
         let start = if dir.is_empty() { String::new() } else { format!("{dir}/") };
         let names = self.names.range(start.clone()..).take_while(move |(path, _)| path.starts_with(&start));
-        names.map(|(path, inode)| (path.as_str(), &self.files[inode.0]))
+        names.map(|(path, inode)| (path.as_str(), self.file(*inode)))
     }
     /// Pages in use.
     pub(super) fn pages(&self) -> u64 {
@@ -102,7 +142,7 @@ impl Image {
     }
     pub(super) fn create(&mut self, path: &str, file: File) -> Inode {
         let inode = Inode(self.files.len());
-        self.files.push(file);
+        self.files.push(Known::new(file));
         self.change(NameOp::Create(path.to_owned(), inode));
         inode
     }
@@ -123,13 +163,13 @@ impl Image {
     /// A sync of a file is asked for; its number.
     pub(super) fn sync_asked(&mut self, inode: Inode) -> u64 {
         self.next_sync += 1;
-        self.files[inode.0].sync_asked(self.next_sync);
+        self.files[inode.0].but_content().sync_asked(self.next_sync);
         self.next_sync
     }
     /// It is complete: the content as of the ask, and the name. So is what lay in a cache.
     pub(super) fn sync_done(&mut self, inode: Inode, sync: u64) {
         self.own_up(self.lies.len());
-        self.files[inode.0].sync_done(sync);
+        self.files[inode.0].but_content().sync_done(sync);
         self.commit(self.names_of(inode));
     }
     /// It only says so.
@@ -137,7 +177,7 @@ impl Image {
         self.lies.push(Lie { sync: Some((inode, sync)), names: self.committed + self.names_of(inode) as u64 });
     }
     pub(super) fn sync_failed(&mut self, inode: Inode, sync: u64) {
-        self.files[inode.0].sync_failed(sync);
+        self.files[inode.0].but_content().sync_failed(sync);
     }
     /// The names in a directory are durable. So is what lay in a cache.
     pub(super) fn dir_synced(&mut self, dir: &str) {
@@ -162,7 +202,7 @@ impl Image {
     fn own_up(&mut self, count: usize) {
         for Lie { sync, names } in self.lies.drain(..count).collect::<Vec<_>>() {
             if let Some((inode, sync)) = sync {
-                self.files[inode.0].sync_done(sync);
+                self.files[inode.0].but_content().sync_done(sync);
             }
             self.commit(names.saturating_sub(self.committed) as usize);
         }
@@ -198,11 +238,11 @@ impl Image {
     }
     /// The page cache forgets chunks of all files, as drawn.
     pub fn chill(&mut self, ppm: u32, dice: &mut Dice) {
-        self.files.iter_mut().for_each(|file| file.chill(ppm, dice));
+        self.files.iter_mut().for_each(|file| file.but_content().chill(ppm, dice));
     }
     /// The page cache gives up chunks of all files, as drawn.
     pub fn evict(&mut self, ppm: u32, dice: &mut Dice) {
-        self.files.iter_mut().for_each(|file| file.evict(ppm, dice));
+        self.files.iter_mut().for_each(|file| file.but_content().evict(ppm, dice));
     }
     /// Some sectors of log and queues cannot be read any more.
     pub fn go_bad(&mut self, sectors: u32, dice: &mut Dice) {
@@ -222,7 +262,7 @@ impl Image {
     }
     /// Every sector can be read again.
     pub fn cure(&mut self) {
-        self.files.iter_mut().for_each(File::cure);
+        self.files.iter_mut().for_each(|file| file.but_content().cure());
     }
     /// Whether these bytes of a file are on the disk as they are in memory.
     pub fn is_clean(&self, path: &str, at: u64, len: u64) -> bool {
@@ -273,7 +313,7 @@ impl Image {
     }
     /// A hash of length and content of a file; zeros that were written count as those that never were.
     pub fn fingerprint(&self, path: &str) -> Option<blake3::Hash> {
-        Some(self.file(self.find(path)?).fingerprint())
+        Some(self.files[self.find(path)?.0].fingerprint())
     }
     /// Feeds everything that a process can see to a hash.
     pub fn digest(&self, into: &mut blake3::Hasher) {

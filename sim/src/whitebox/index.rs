@@ -102,7 +102,7 @@ pub(super) fn judge_index(store: &impl Files, slots: u32, log: &Log, licence: &L
     // By position and hash: how often the log says so, less how often it is found.
     let mut missing: BTreeMap<(u64, u32), i64> = BTreeMap::new();
     for record in &log.records {
-        record.keys.iter().for_each(|hash| *missing.entry((record.physical, *hash)).or_default() += 1);
+        record.keys().into_iter().for_each(|hash| *missing.entry((record.physical, hash)).or_default() += 1);
     }
     for entry in files.iter().flat_map(IndexFile::reachable) {
         // Where a damaged end was cut, whole records may stand again.

@@ -42,7 +42,7 @@ fn project(records: Vec<LogRecord>, licence: &Licence) -> (Queues<QueueEntry>, V
                 next.unwrap_or_default() - 1
             ));
         }
-        let entry = QueueEntry { physical: record.physical, size: record.size, tags_code: record.tags_code };
+        let entry = QueueEntry { physical: record.physical, size: record.size, tags_code: record.tags_code() };
         queue.insert(record.queue_offset, entry);
     }
     (queues, holes)

@@ -74,16 +74,25 @@ pub struct LogRecord {
     pub queue: u32,
     /// Number within the queue.
     pub queue_offset: u64,
-    /// Hash of the tag as the queue entry holds it; 0 without a tag.
-    pub tags_code: i64,
-    /// Hashes under which the index has it: of its unique key, of each of its keys, and of its tag.
-    pub keys: Vec<u32>,
     /// Time of storing, ms since 1970.
     pub store_ms: u64,
     /// Where in the record its body begins.
     pub body_at: u32,
     /// Bytes of the body.
     pub body_len: u32,
+    sys_flag: u32,
+    properties: Box<str>,
+}
+
+impl LogRecord {
+    /// Hash of the tag as the queue entry holds it; 0 without a tag.
+    pub fn tags_code(&self) -> i64 {
+        Labels::read(&self.properties).tag.map_or(0, |tag| i64::from(java_hash(0, tag)))
+    }
+    /// Hashes under which the index has it: of its unique key, of each of its keys, and of its tag.
+    pub fn keys(&self) -> Vec<u32> {
+        Labels::read(&self.properties).key_hashes(java_hash(java_hash(0, &self.topic), "#"), self.sys_flag)
+    }
 }
 
 /// A log as far as it is whole.
@@ -251,20 +260,18 @@ fn message(bytes: &[u8], magic: u32, position: u64) -> Option<Found> {
     if physical != position {
         return Some(Found::Broken(format!("the record at {position} says that it stands at {physical}")));
     }
-    let (labels, begin) = (Labels::read(properties), java_hash(java_hash(0, &topic), "#"));
-    let (size, tags_code) = (bytes.len() as u32, labels.tag.map_or(0, |tag| i64::from(java_hash(0, tag))));
-    let keys = labels.key_hashes(begin, sys_flag);
+    let (size, properties) = (bytes.len() as u32, properties.into());
     Some(Found::Message(LogRecord {
         physical,
         size,
         topic,
         queue,
         queue_offset,
-        tags_code,
-        keys,
         store_ms,
         body_at,
         body_len,
+        sys_flag,
+        properties,
     }))
 }
 

@@ -90,7 +90,7 @@ fn a_store_of_java_passes_and_each_damage_is_found() {
     assert!(whole.len() == 1 && whole[0].proof.iter().all(|p| p.contains("TopicGoAuto")), "{whole:?}");
     let record = read_log(&files, &[]).records.into_iter().find(|r| r.topic == "TopicGoAuto" && r.queue == 1).unwrap();
     let entry =
-        [&record.physical.to_be_bytes()[..], &record.size.to_be_bytes(), &record.tags_code.to_be_bytes()].concat();
+        [&record.physical.to_be_bytes()[..], &record.size.to_be_bytes(), &record.tags_code().to_be_bytes()].concat();
     files.insert("consumequeue/TopicGoAuto/1/00000000000000000000".to_owned(), entry.into());
     assert_eq!(judge_store("java", &files, Completeness::Whole, None, &Licence::default()), []);
     let queue = files.keys().find(|path| path.starts_with("consumequeue/Topic")).unwrap().clone();

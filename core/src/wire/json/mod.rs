@@ -80,6 +80,11 @@ where
     Ok(Option::deserialize(from).unwrap_or(None))
 }
 
+/// Whether a text stands in quotes as it is, without escapes.
+pub fn is_plain(text: &str) -> bool {
+    scan::to_escape(text.as_bytes()).is_none()
+}
+
 /// Appends a quoted string with fastjson's escapes.
 pub fn quote_into(text: &str, out: &mut String) {
     out.push('"');

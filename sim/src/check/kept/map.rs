@@ -1,13 +1,18 @@
 //! A table of rows by key: linear hashing, a page a bucket.
 //!
 //! Invariant: a key is in the chain of pages of its bucket, once; buckets are split one at a time, before they are fuller than three
-//! quarters on average. The hash has a seed of its own, so that no history can be made to fill one bucket.
+//! quarters on average, and long before that while they are few. The hash has a seed of its own, so that no history can be made to fill one bucket.
 
 use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
 
 use super::Row;
 use super::pages::{PageId, Pages, WORDS};
+
+/// So many buckets hold a few rows each, so that a short history is found fast.
+const FEW: usize = Pages::A_MIB;
+/// Rows of each of them.
+const SPARSE: u64 = 6;
 
 /// What rows are found by.
 pub type Key = (u64, u64);
@@ -51,7 +56,8 @@ impl<R: Row> Map<R> {
                 old
             }));
         }
-        if (self.len + 1) * 4 > self.buckets.len() as u64 * rows::<R>() as u64 * 3 {
+        let most = if self.buckets.len() < FEW { SPARSE } else { rows::<R>() as u64 * 3 / 4 };
+        if self.len + 1 > self.buckets.len() as u64 * most {
             self.split();
         }
         self.len += 1;
