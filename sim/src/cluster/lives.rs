@@ -160,9 +160,6 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     scene.gone(host);
     scene.seen(|seen| seen.restarts.remove(&host));
     let joins = left(scene, host);
-    if how != Death::Killed && matches!(scene.cast.role(host), Role::Consumer(_)) {
-        scene.seen(|seen| seen.vanished_ns = Some(scene.now()));
-    }
     scene.cut(kind, host, durable, lied);
     if let Some(down_ms) = down_ms.or(joins.then_some(0)) {
         come_back(scene, host, down_ms);

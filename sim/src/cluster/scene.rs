@@ -77,8 +77,8 @@ pub(crate) struct Seen {
     pub history: Vec<Record>,
     pub violations: Vec<Violation>,
     pub faults: BTreeMap<String, u64>,
-    /// When a consumer last vanished without closing its connections.
-    pub vanished_ns: Option<u64>,
+    /// When a broker was last seen to keep the connection of a consumer that is gone.
+    pub ghosts_ns: Option<u64>,
     /// The first offset of each queue of a broker when it was last looked at.
     pub firsts: BTreeMap<HostId, BTreeMap<(String, u32), u64>>,
     /// Actions that an event at a node set off, by its kind.

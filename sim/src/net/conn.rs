@@ -308,6 +308,17 @@ impl State {
         found.len()
     }
 
+    /// The other ends of connections of a host that are closed although nothing has told it: what was said through a cut link, or was not
+    /// said at all.
+    pub fn deserted(&self, host: HostId) -> impl Iterator<Item = HostId> {
+        let ends = self.net.conns.values().flat_map(|conn| [Side::Dialler, Side::Acceptor].map(|side| (conn, side)));
+        ends.filter_map(move |(conn, side)| {
+            let (end, other) = (&conn.ends[side as usize], &conn.ends[side.other() as usize]);
+            let untold = end.open && end.broken.is_none() && !conn.pipes[side.other() as usize].ended;
+            (end.host == host && untold && !other.open).then_some(other.host)
+        })
+    }
+
     /// A life of a host ended: its kernel closes its connections, or nothing more comes from it.
     pub fn abandon(&mut self, host: HostId, life: Life, kernel: bool) {
         self.net.listeners.retain(|_, l| (l.host, l.life) != (host, life));

@@ -182,6 +182,11 @@ impl World {
         self.lock().half_close(from, to)
     }
 
+    /// Hosts to which a host has a connection that they closed without its knowing.
+    pub fn deserted(&self, host: HostId) -> Vec<HostId> {
+        self.lock().deserted(host).collect()
+    }
+
     /// Every connection between two hosts is reset; how many.
     pub fn reset_between(&self, a: HostId, b: HostId) -> usize {
         self.lock().sever_between(a, b)

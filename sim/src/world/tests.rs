@@ -33,6 +33,8 @@ struct Outcome {
     answered: u64,
     lost: u64,
     end_ms: u64,
+    /// Whether the client still has a connection that the killed server closed, two seconds later.
+    deserted: bool,
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -121,6 +123,7 @@ fn echo(plan: &Plan) -> Outcome {
         }
         world.remind(60 * SECOND, 4);
         let handle = madsim::runtime::Handle::current();
+        let mut deserted = false;
         loop {
             world.quiet().await;
             match world.next(u64::MAX).expect("the end is on the agenda") {
@@ -132,6 +135,7 @@ fn echo(plan: &Plan) -> Outcome {
                 Some(2) => world.cut_link(a, b),
                 Some(3) => world.mend_link(a, b),
                 Some(5) => {
+                    deserted = world.deserted(b).contains(&a);
                     world.start(a, nodes[0]);
                     handle.restart(nodes[0]);
                 }
@@ -143,7 +147,7 @@ fn echo(plan: &Plan) -> Outcome {
         madsim::time::sleep(Duration::from_millis(10)).await;
         let (.., hash) = log.result();
         let [answered, lost] = [0, 1].map(|n: usize| counts[n].load(Ordering::Relaxed));
-        Outcome { hash, answered, lost, end_ms: world.now_ns() / 1_000_000 }
+        Outcome { hash, answered, lost, end_ms: world.now_ns() / 1_000_000, deserted }
     })
 }
 
@@ -182,6 +186,15 @@ fn a_killed_peer_is_noticed_and_a_dark_one_is_not() {
     let dark = fresh(Plan { kill: Some((5 * SECOND + 1, Death::PowerLost)), ..Plan::default() });
     assert_eq!(dark.lost, 2, "nobody tells the client of old connections; two dials give up: {dark:?}");
     assert!(dark.answered > killed.answered, "requests to connect are repeated until the host is back");
+}
+
+#[test]
+fn who_was_not_told_is_deserted() {
+    let kill = |how| Plan { kill: Some((5 * SECOND + 1, how)), ..Plan::default() };
+    assert!(!fresh(kill(Death::Killed)).deserted, "the kernel says so");
+    assert!(fresh(kill(Death::Vanished)).deserted, "nobody says anything");
+    let cut = Some((5 * SECOND, 9 * SECOND));
+    assert!(fresh(Plan { cut, ..kill(Death::Killed) }).deserted, "what the kernel says does not come through");
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub(in crate::cluster) fn look_around(scene: &Rc<Scene>) {
         removals(scene, host);
     }
     let now = scene.now();
+    if scene.cast.brokers().into_iter().any(|host| has_ghosts(scene, host)) {
+        scene.seen(|seen| seen.ghosts_ns = Some(now));
+    }
     let brokers = running_brokers(scene);
     let serving = brokers.as_ref().ok();
     orphans(scene, serving);
@@ -96,9 +99,6 @@ const LOOK_NS: u64 = 60_000_000_000;
 const ORPHANED_NS: u64 = 10_000_000_000;
 /// After a fault or a change of routes everybody may be that late: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
-/// A member that vanished without closing its connections may be listed that long: 120 s of silence, 10 s until it is looked for, and a
-/// round of sharing.
-pub(super) const GHOST_NS: u64 = 150_000_000_000;
 
 /// The oracle `owner` in quiet times: a queue that had an owner has one again soon.
 fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
@@ -126,9 +126,7 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
         }
         seen.owned.retain(|key, _| there.contains(key));
         let missing = seen.owned.iter_mut().filter(|(key, _)| !owned.contains(*key));
-        let disturbed = seen.last_fault_ns.max(seen.rerouted_ns);
-        let ghosts = seen.vanished_ns.map_or(0, |at| at + GHOST_NS);
-        let disturbed = disturbed.map_or(0, |at| at + AFTERMATH_NS).max(ghosts);
+        let disturbed = seen.last_fault_ns.max(seen.rerouted_ns).max(seen.ghosts_ns).map_or(0, |at| at + AFTERMATH_NS);
         let quiet_from = if is_disturbed { u64::MAX } else { disturbed };
         let late = missing.filter_map(|(key, since)| {
             let since = *since.get_or_insert(now);
@@ -143,6 +141,12 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
         let proof = vec![format!("{broker}:{queue} of {topic} in {group}, {since} ms")];
         scene.broken(Oracle::Owner, "orphaned", "cluster", text, proof);
     }
+}
+
+/// Whether a broker keeps the connection of a consumer that is gone, and lists it as a member, because nothing has told it.
+pub(super) fn has_ghosts(scene: &Scene, broker: HostId) -> bool {
+    let peers = scene.world.deserted(broker).into_iter();
+    peers.map(|peer| scene.cast.role(peer)).any(|role| matches!(role, Role::Consumer(_)))
 }
 
 /// Takes a fresh look at brokers. Whether all were there to be looked at.

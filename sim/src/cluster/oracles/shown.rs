@@ -290,10 +290,8 @@ fn about_topics(scene: &Scene, host: HostId, look: &BrokerLook) {
 
 fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
     let now = scene.now();
-    let (quiet, ghosts) = scene.seen(|seen| {
-        let disturbed = [seen.last_fault_ns, seen.rerouted_ns].into_iter().flatten().max().unwrap_or(0);
-        (now >= disturbed + AFTERMATH_NS, seen.vanished_ns.is_some_and(|at| now < at + settle::GHOST_NS))
-    });
+    let disturbed = scene.seen(|seen| seen.last_fault_ns.max(seen.rerouted_ns).unwrap_or(0));
+    let (quiet, ghosts) = (now >= disturbed + AFTERMATH_NS, settle::has_ghosts(scene, host));
     let is_cut = scene.seen(|seen| !seen.open.is_empty());
     for (group, (hosts, topics)) in settle::members(scene) {
         for topic in topics.iter().filter(|topic| look.topics.contains_key(*topic)) {
