@@ -3,6 +3,7 @@
 //! Invariant: nothing here uses the codec, the store or the client of SeedMQ, so that a mistake there cannot hide itself;
 //! every process and connection stays on the loopback interface and ends with the value that started it.
 
+pub mod cargo;
 pub mod client;
 pub mod figures;
 pub mod history;

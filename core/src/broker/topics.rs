@@ -1,7 +1,7 @@
 //! Which topics there are and how many queues each has (Java `TopicConfigManager`, `config/topics.json`).
 //!
 //! Invariant: every topic has a valid name, under which it is listed, and at least one queue to read or write, and every change moves
-//! the data version that name servers compare. Names are right by construction: nobody is handed a topic to change.
+//! the data version that name servers compare.
 
 use std::collections::BTreeMap;
 
@@ -164,7 +164,11 @@ impl Topics {
     }
     /// Panics when a topic breaks the rules.
     pub fn invariants(&self) {
-        assert!(self.table.values().all(|topic| topic.since <= self.version), "no topic is younger than the table");
+        for (name, topic) in &self.table {
+            assert_eq!(*name, topic.config.topic_name, "a topic is listed under its name");
+            assert_eq!(name.as_bytes(), &topic.name[..], "records get the name of the table");
+            assert!(topic.since <= self.version, "a topic is not younger than the table");
+        }
     }
 
     fn put(&mut self, config: TopicConfig, since: u64) {

@@ -112,9 +112,9 @@ impl Fields {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// Whether something holds of the text that all names and values are in; there may be more in it.
-    pub(super) fn all(&self, test: impl FnOnce(&str) -> bool) -> bool {
-        test(&self.text)
+    /// The text that all names and values are in, perhaps with more between them.
+    pub(super) fn whole_text(&self) -> &str {
+        &self.text
     }
 
     /// Adds a field that the caller appends to the text, and says where its name ends; `None` takes it back. After an

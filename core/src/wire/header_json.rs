@@ -183,20 +183,21 @@ pub fn write(frame: &Frame, out: &mut BytesMut) {
 /// Appends fields, of which there is at least one.
 fn write_fields(fields: &Fields, text: &mut String) {
     // Most have nothing to escape, which one look at all of them tells.
-    if fields.all(is_plain) {
-        let mut before = "{\"";
-        for (name, value) in fields.iter() {
-            [before, name, "\":\"", value].into_iter().for_each(|part| text.push_str(part));
-            before = "\",\"";
+    let as_they_are = is_plain(fields.whole_text());
+    let put = |part: &str, text: &mut String| {
+        if !as_they_are {
+            return quote_into(part, text);
         }
-        return text.push_str("\"}");
-    }
+        text.push('"');
+        text.push_str(part);
+        text.push('"');
+    };
     let mut before = '{';
     for (name, value) in fields.iter() {
         text.push(before);
-        quote_into(name, text);
+        put(name, text);
         text.push(':');
-        quote_into(value, text);
+        put(value, text);
         before = ',';
     }
     text.push('}');

@@ -358,6 +358,39 @@ mod tests {
     }
 
     #[test]
+    fn a_fingerprint_that_is_known_follows_every_change() {
+        let mut image = Image::default();
+        let inode = image.create("log", File::sparse(0, 0));
+        let mut before = Vec::new();
+        let mut changed = |image: &Image| {
+            let now = image.fingerprint("log").unwrap();
+            let is_new = !before.contains(&now);
+            before.push(now);
+            is_new
+        };
+        assert!(changed(&image));
+        image.file_mut(inode).write(0, &[1; 9000], 0);
+        assert!(changed(&image), "a write");
+        let sync = image.sync_asked(inode);
+        image.sync_done(inode, sync);
+        assert!(!changed(&image), "a sync changes nothing");
+        image.file_mut(inode).flip(5000, 3);
+        assert!(changed(&image), "a flip");
+        image.misdirect(("log", 0), ("log", 8192));
+        assert!(changed(&image), "a write that went elsewhere");
+        image.file_mut(inode).truncate(8500, 0);
+        assert!(changed(&image), "a shorter file");
+        image.file_mut(inode).write(100, &[2; 10], 0);
+        assert!(changed(&image), "a write that a power cut takes");
+        image.lies.push(Lie { sync: None, names: 0 });
+        image.cut(&mut dice(1));
+        let sync = image.sync_asked(inode);
+        image.sync_done(inode, sync);
+        let copy = image.clone_of(&["log"]);
+        assert_eq!(image.fingerprint("log"), copy.fingerprint("log"), "a cut");
+    }
+
+    #[test]
     fn a_sync_covers_what_was_written_when_it_was_asked_for() {
         let mut mixed = 0;
         for n in 0..200 {

@@ -2,13 +2,13 @@
 //!
 //! Invariant: it ends with the line `N passed, N failed`, and with success only when nothing failed and nothing was left out.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use seedmq_tests::cargo::logged;
 use seedmq_tests::tools::repository;
 
 /// Runs every check of the repository, stops at the first that fails
@@ -171,17 +171,12 @@ fn logs() -> PathBuf {
 /// Runs a command into a log; whether it ended well, and what it printed.
 fn run(command: &mut Command, name: &str) -> (bool, String) {
     let path = logs().join(format!("{}.log", name.replace([' ', ','], "-")));
-    let file = File::create(&path).expect("the log can be written");
-    let both = file.try_clone().expect("a file can be shared");
-    let status = command.current_dir(repository()).stdin(Stdio::null()).stdout(file).stderr(both).status();
-    let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
-    (status.is_ok_and(|status| status.success()), text)
+    logged(command, &path).unwrap_or_else(|error| (false, format!("error: {name}: {error}")))
 }
 
 fn cargo(words: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Flags of the caller would mix the two builds.
-    command.args(words).env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let mut command = seedmq_tests::cargo::cargo();
+    command.args(words);
     command
 }
 

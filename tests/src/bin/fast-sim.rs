@@ -2,12 +2,13 @@
 //!
 //! Invariant: the simulator that counts and the one that is kept are built of the same sources, and only the former's own runs count.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::Parser;
+use seedmq_tests::cargo::{cargo, logged};
 use seedmq_tests::tools::repository;
 
 /// Builds target/dist/sim, which runs twice as many seeds in a CPU second
@@ -64,9 +65,7 @@ impl Yard {
     /// Builds the simulator with one flag more; where it is then.
     fn build(&self, flag: &str, step: &str) -> Result<PathBuf, Refusal> {
         let target = self.dir.join(step.replace(' ', "-"));
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // Flags of the caller would take the place of these.
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        let mut cargo = cargo();
         cargo.args(["build", "--package", "seedmq-sim", "--bin", "sim", "--profile", "dist"]);
         cargo.args(["--target", &self.host, "--target-dir"]).arg(&target);
         cargo.arg("--config").arg(format!("build.rustflags={:?}", ["--cfg", "madsim", flag]));
@@ -79,20 +78,15 @@ impl Yard {
         let path = self.dir.join(format!("{}.log", step.replace(' ', "-")));
         eprint!("{step} … ");
         let begun = Instant::now();
-        let log = File::create(&path)?;
-        let status =
-            command.current_dir(repository()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status();
+        let ran = logged(command, &path);
         eprintln!("{:.0} s", begun.elapsed().as_secs_f64());
-        let status = status.map_err(|error| {
-            Refusal::Failed(format!("{step}: {}: {error}", command.get_program().to_string_lossy()))
-        })?;
-        if status.success() {
+        let (ok, text) = ran.map_err(|error| Refusal::Failed(format!("{step}: {error}")))?;
+        if ok {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(20)..].join("\n");
-        Err(Refusal::Failed(format!("{step}: {status}\n{end}\nits whole output is in {}", path.display())))
+        Err(Refusal::Failed(format!("{step} failed:\n{end}\nits whole output is in {}", path.display())))
     }
 }
 

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::draw::Mutant;
 use super::patch;
+use crate::cargo::cargo;
 
 /// How the simulator is built: as `cargo sim` does.
 const BUILD: [&str; 13] = [
@@ -139,15 +140,11 @@ impl Tree {
 
     /// Builds the simulator from it, and puts the program to `program`.
     pub fn build(&self, program: &Path) -> Result<Built, String> {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // Flags of the caller would be those of another build.
+        let mut command = cargo();
         command.args(BUILD).args(
             OURS.iter().flat_map(|name| ["--config".to_owned(), format!("profile.release.package.{name}.opt-level=1")]),
         );
-        command
-            .args(["--config", "profile.release.debug=false"])
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        command.args(["--config", "profile.release.debug=false"]);
         let out = command.current_dir(self.root()).stdin(Stdio::null()).output();
         let out = out.map_err(|error| format!("cargo could not be started: {error}"))?;
         if !out.status.success() {

@@ -30,7 +30,7 @@ pub(in crate::cluster) fn look_around(scene: &Rc<Scene>) {
         removals(scene, host);
     }
     let now = scene.now();
-    if scene.cast.brokers().into_iter().any(|host| has_ghosts(scene, host)) {
+    if scene.cast.brokers().into_iter().any(|host| !ghosts(scene, host).is_empty()) {
         scene.seen(|seen| seen.ghosts_ns = Some(now));
     }
     let brokers = running_brokers(scene);
@@ -143,10 +143,10 @@ fn orphans(scene: &Scene, brokers: Option<&Brokers>) {
     }
 }
 
-/// Whether a broker keeps the connection of a consumer that is gone, and lists it as a member, because nothing has told it.
-pub(super) fn has_ghosts(scene: &Scene, broker: HostId) -> bool {
+/// Consumers that closed a connection to a broker without its knowing: it may list them as members although they are gone.
+pub(super) fn ghosts(scene: &Scene, broker: HostId) -> BTreeSet<HostId> {
     let peers = scene.world.deserted(broker).into_iter();
-    peers.map(|peer| scene.cast.role(peer)).any(|role| matches!(role, Role::Consumer(_)))
+    peers.filter(|peer| matches!(scene.cast.role(*peer), Role::Consumer(_))).collect()
 }
 
 /// Takes a fresh look at brokers. Whether all were there to be looked at.

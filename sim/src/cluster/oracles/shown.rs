@@ -49,8 +49,8 @@ enum Truth {
     Topics { are: BTreeSet<String>, deleted: BTreeSet<String>, forgotten: bool },
     /// Address of each broker.
     Brokers(BTreeMap<String, String>),
-    /// Client ids of a group: those that have told the broker, and all that run.
-    Members { told: BTreeSet<String>, run: BTreeSet<String> },
+    /// Client ids of a group: those that have told the broker, all that run, and how those begin that went without the broker's knowing.
+    Members { told: BTreeSet<String>, run: BTreeSet<String>, ghosts: BTreeSet<String> },
     /// First and next offset of each queue of a topic.
     Ends(BTreeMap<i32, (i64, i64)>),
     /// Next offset of each queue, and what a group has committed of it.
@@ -136,7 +136,10 @@ impl Truth {
                 };
                 unlike(&named(are), &named(are), &named(told))
             }
-            (Truth::Members { told: due, run }, Told::Members(told)) => unlike(due, run, told),
+            (Truth::Members { told: due, run, ghosts }, Told::Members(told)) => {
+                let is_ghost = |id: &&String| !run.contains(*id) && ghosts.iter().any(|ghost| id.starts_with(ghost));
+                unlike(due, run, &told.iter().filter(|id| !is_ghost(id)).cloned().collect())
+            }
             (Truth::Ends(are), Told::Ends(told)) => {
                 let words = |(first, next): &(i64, i64)| format!("goes from {first} to {next}");
                 other_queue(are, told, |is, told| is == told, words, words)
@@ -291,7 +294,9 @@ fn about_topics(scene: &Scene, host: HostId, look: &BrokerLook) {
 fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
     let now = scene.now();
     let disturbed = scene.seen(|seen| seen.last_fault_ns.max(seen.rerouted_ns).unwrap_or(0));
-    let (quiet, ghosts) = (now >= disturbed + AFTERMATH_NS, settle::has_ghosts(scene, host));
+    let quiet = now >= disturbed + AFTERMATH_NS;
+    let ghosts: BTreeSet<String> =
+        settle::ghosts(scene, host).into_iter().map(|ghost| format!("{}@", scene.cast.ip(ghost))).collect();
     let is_cut = scene.seen(|seen| !seen.open.is_empty());
     for (group, (hosts, topics)) in settle::members(scene) {
         for topic in topics.iter().filter(|topic| look.topics.contains_key(*topic)) {
@@ -309,7 +314,7 @@ fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
             let about = format!("how far {group} is in {topic}");
             put(scene, broker(scene, host), frame, about, Truth::Progress(progress.collect()));
         }
-        if ghosts || is_cut {
+        if is_cut {
             continue;
         }
         let run: BTreeSet<String> =
@@ -318,7 +323,8 @@ fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
         let told = if quiet && reads_here { run.clone() } else { BTreeSet::new() };
         let header = GetConsumerConnectionListHeader { consumer_group: group.clone() };
         let frame = Frame::request(request::GET_CONSUMER_CONNECTION_LIST).with_header(&header);
-        put(scene, broker(scene, host), frame, format!("for the members of {group}"), Truth::Members { told, run });
+        let truth = Truth::Members { told, run, ghosts: ghosts.clone() };
+        put(scene, broker(scene, host), frame, format!("for the members of {group}"), truth);
     }
 }
 
@@ -411,10 +417,12 @@ mod tests {
         assert!(!allows(&topics, Told::Topics(set(&["a"]))) && !allows(&topics, Told::Topics(set(&["a", "b", "d"]))));
         let forgotten = Truth::Topics { are: set(&["a"]), deleted: set(&[]), forgotten: true };
         assert!(allows(&forgotten, Told::Topics(set(&["a", "d"]))) && !allows(&forgotten, Told::Topics(set(&["d"]))));
-        let members = Truth::Members { told: set(&["x"]), run: set(&["x", "y"]) };
+        let members = Truth::Members { told: set(&["x"]), run: set(&["x", "y"]), ghosts: set(&["g@"]) };
         assert!(allows(&members, Told::Members(set(&["x"]))) && allows(&members, Told::Members(set(&["x", "y"]))));
         assert!(!allows(&members, Told::Members(set(&["y"]))), "one that told the broker is missing");
         assert!(!allows(&members, Told::Members(set(&["x", "z"]))), "one does not run any more");
+        assert!(allows(&members, Told::Members(set(&["x", "g@1"]))), "nobody told the broker that it went");
+        assert!(!allows(&members, Told::Members(set(&["g@1"]))), "that excuses nobody else");
         let ends = Truth::Ends([(0, (0, 7))].into());
         assert!(allows(&ends, Told::Ends([(0, (0, 7))].into())));
         assert!(!allows(&ends, Told::Ends([(0, (0, 6))].into())) && !allows(&ends, Told::Ends(BTreeMap::new())));
@@ -432,9 +440,9 @@ mod tests {
     fn a_refusal_is_wrong_but_for_a_group_without_members() {
         let refused = |code| Frame { code, flag: seedmq_core::wire::FLAG_RESPONSE, ..Frame::request(code) };
         assert!(Truth::Offset(3).difference(&refused(response::SYSTEM_ERROR)).is_some());
-        let nobody = Truth::Members { told: set(&[]), run: set(&["x"]) };
+        let nobody = Truth::Members { told: set(&[]), run: set(&["x"]), ghosts: set(&[]) };
         assert_eq!(nobody.difference(&refused(response::CONSUMER_NOT_ONLINE)), None);
-        let one = Truth::Members { told: set(&["x"]), run: set(&["x"]) };
+        let one = Truth::Members { told: set(&["x"]), run: set(&["x"]), ghosts: set(&[]) };
         assert!(one.difference(&refused(response::CONSUMER_NOT_ONLINE)).is_some());
     }
 
