@@ -5,6 +5,7 @@
 //! socket, or starts a thread; a recorded list of inputs replays a machine exactly.
 
 pub mod broker;
+mod checked;
 pub mod client;
 pub mod consumer;
 pub mod marks;

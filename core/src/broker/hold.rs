@@ -105,14 +105,29 @@ impl PullHold {
     /// Panics when the three indexes disagree.
     pub fn invariants(&self) {
         assert!(self.held.len() <= self.max, "the table of held pulls is bounded");
-        let by_queue: usize = self.by_queue.values().flat_map(BTreeMap::values).map(BTreeSet::len).sum();
-        let by_conn: usize = self.by_conn.values().map(BTreeSet::len).sum();
-        assert_eq!((by_queue, by_conn), (self.held.len(), self.held.len()), "each pull is listed once in each index");
-        for (id, held) in &self.held {
-            let ids = self.by_queue.get(&held.pull.header.topic).and_then(|queues| queues.get(&held.pull.queue_id));
-            assert!(ids.is_some_and(|ids| ids.contains(id)), "a held pull is listed under its queue");
-            assert!(held.since <= held.until, "a pull is not held backwards");
+        assert!(self.held.values().all(|held| held.since <= held.until), "a pull is not held backwards");
+        let mut listed = 0;
+        for (topic, queues) in &self.by_queue {
+            for (queue, ids) in queues {
+                let is_here = |held: &HeldPull| held.pull.queue_id == *queue && held.pull.header.topic == *topic;
+                assert!(
+                    ids.iter().all(|id| self.held.get(id).is_some_and(is_here)),
+                    "a queue lists what is held there"
+                );
+                listed += ids.len();
+            }
         }
+        assert_eq!(listed, self.held.len(), "each pull is listed under one queue");
+        let mut listed = 0;
+        for (conn, ids) in &self.by_conn {
+            let is_theirs = |held: &HeldPull| held.pull.caller.conn == *conn;
+            assert!(
+                ids.iter().all(|id| self.held.get(id).is_some_and(is_theirs)),
+                "a connection lists what it asked for"
+            );
+            listed += ids.len();
+        }
+        assert_eq!(listed, self.held.len(), "each pull is listed under one connection");
     }
 
     fn take(&mut self, id: HoldId) -> HeldPull {

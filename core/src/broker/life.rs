@@ -123,7 +123,7 @@ impl Broker {
         let (groups, more) = Groups::load(groups.unwrap_or_default());
         (self.topics, self.groups) = (topics, groups);
         notices.extend(more);
-        self.offsets = Offsets::load(offsets.unwrap_or_default());
+        *self.offsets = Offsets::load(offsets.unwrap_or_default());
         notices.extend([topics_from_backup, groups_from_backup, offsets_from_backup].into_iter().flatten());
         self.recovered_ends = loading.parse(persist::RECOVERED_ENDS)?.0.unwrap_or_default();
         let removed = loading.parse::<persist::RemovedTopics>(persist::REMOVED)?.0.unwrap_or_default();

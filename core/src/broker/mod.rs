@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use crate::checked::Checked;
 use crate::client::Calls;
 use crate::message::ids::UniqueIds;
 use crate::node::{Addr, ConnId, Cx, DiskAsk, Holding, Input, Instant, Node};
@@ -148,11 +149,11 @@ pub struct Broker {
     unique_ids: UniqueIds,
     topics: Topics,
     groups: Groups,
-    offsets: Offsets,
+    offsets: Checked<Offsets>,
     fence: Fence,
     locks: QueueLocks,
-    clients: Clients,
-    hold: PullHold,
+    clients: Checked<Clients>,
+    hold: Checked<PullHold>,
     /// Requests whose records are being read from the disk, by the store's ticket.
     cold: BTreeMap<u64, Vec<dispatch::Waiting>>,
     pending: PendingAcks,
@@ -204,11 +205,11 @@ impl Broker {
             unique_ids: UniqueIds::new(ip, u32::from(config.port)),
             topics: Topics::load(TopicsFile::default()).0,
             groups: Groups::load(SubscriptionGroupWrapper::default()).0,
-            offsets: Offsets::default(),
+            offsets: Checked::new(Offsets::default()),
             fence: Fence::default(),
             locks: QueueLocks::default(),
-            clients: Clients::default(),
-            hold: PullHold::new(config.held_pulls_max),
+            clients: Checked::new(Clients::default()),
+            hold: Checked::new(PullHold::new(config.held_pulls_max)),
             cold: BTreeMap::new(),
             pending: PendingAcks::new(config.pending_ack_bytes_max),
             deferred: Vec::new(),
@@ -375,10 +376,10 @@ impl Node for Broker {
 
     fn invariants(&self) {
         self.topics.invariants();
-        self.offsets.invariants();
+        self.offsets.check(Offsets::invariants);
         self.fence.invariants();
-        self.clients.invariants();
-        self.hold.invariants();
+        self.clients.check(Clients::invariants);
+        self.hold.check(PullHold::invariants);
         self.pending.invariants();
         self.calls.invariants();
         self.store.invariants();

@@ -337,13 +337,13 @@ impl Broker {
         let fields = &mut frame.fields;
         *fields = crate::wire::Fields::with_capacity(128);
         fields.push_str("suggestWhichBrokerId", "0");
-        fields.push("nextBeginOffset", next);
-        fields.push("minOffset", min);
-        fields.push("maxOffset", max);
+        fields.push_int("nextBeginOffset", next);
+        fields.push_int("minOffset", min);
+        fields.push_int("maxOffset", max);
         let topic_flag = self.topics.get(&pull.header.topic).map_or(0, |topic| topic.config.topic_sys_flag);
         let group_flag = self.groups.get(&pull.header.consumer_group).map_or(0, |group| group.config.group_sys_flag);
-        fields.push("topicSysFlag", topic_flag);
-        fields.push("groupSysFlag", group_flag);
+        fields.push_int("topicSysFlag", topic_flag);
+        fields.push_int("groupSysFlag", group_flag);
         frame
     }
 

@@ -55,8 +55,8 @@ impl PushConsumer {
         let few = crate::buggify!("pull a single message");
         let commits = commit_offset > 0 && replica == MASTER_ID;
         let header = PullMessageHeader {
-            consumer_group: self.config.group.to_string(),
-            topic: key.topic.to_string(),
+            consumer_group: (*self.config.group).to_owned(),
+            topic: (*key.topic).to_owned(),
             queue_id: key.queue.id,
             queue_offset: owned.messages.next(),
             max_msg_nums: if few { 1 } else { self.config.pull_messages },
@@ -66,7 +66,7 @@ impl PushConsumer {
             sub_version: self.subscriptions.get(&key.topic).map_or(0, |subscription| subscription.version),
             expression_type: Some("TAG".into()),
             max_msg_bytes: Some(self.config.pull_bytes),
-            broker_name: Some(key.queue.broker.to_string()),
+            broker_name: Some((*key.queue.broker).to_owned()),
             ..PullMessageHeader::default()
         };
         Frame::request(code::PULL_MESSAGE).with_header(&header)

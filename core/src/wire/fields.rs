@@ -76,8 +76,7 @@ impl Fields {
         self.push_with(name, |text| text.push_str(value));
     }
     /// Adds a number (faster than [`Fields::push`]).
-    pub fn push_int(&mut self, name: &str, value: impl Into<i64>) {
-        let value = value.into();
+    pub fn push_int(&mut self, name: &str, value: impl itoa::Integer) {
         self.push_with(name, |text| int_into(value, text));
     }
     /// Adds a field if there is a value.
@@ -172,7 +171,7 @@ fn mark(at: usize) -> u32 {
 }
 
 /// Appends a number in decimal; the hot headers are made of these.
-pub(super) fn int_into(value: i64, text: &mut String) {
+pub(super) fn int_into(value: impl itoa::Integer, text: &mut String) {
     text.push_str(itoa::Buffer::new().format(value));
 }
 
@@ -193,10 +192,26 @@ impl fmt::Debug for Fields {
     }
 }
 
+/// All lengths, then all names and values in one: to a hasher that takes bytes as a stream, it does not matter how they stand in the text.
 impl Hash for Fields {
     fn hash<H: Hasher>(&self, into: &mut H) {
-        self.len().hash(into);
-        self.iter().for_each(|pair| pair.hash(into));
+        into.write_usize(self.len());
+        for Place { name, value } in &self.places {
+            into.write_u32(name.1 - name.0);
+            into.write_u32(value.1 - value.0);
+        }
+        let text = self.text.as_bytes();
+        let mut run = (0, 0);
+        for Place { name, value } in &self.places {
+            for (begin, end) in [*name, *value] {
+                if begin != run.1 {
+                    into.write(&text[run.0 as usize..run.1 as usize]);
+                    run.0 = begin;
+                }
+                run.1 = end;
+            }
+        }
+        into.write(&text[run.0 as usize..run.1 as usize]);
     }
 }
 
@@ -216,5 +231,46 @@ mod tests {
             }
             prop_assert_eq!(fields, plain);
         }
+
+        #[test]
+        fn equal_fields_hash_alike_wherever_they_stand(pairs in proptest::collection::vec(("[a-c]{0,3}", "[a-c]{0,3}", 0_usize..3), 0..4)) {
+            let (mut tight, mut loose) = (Fields::default(), Fields::default());
+            for (name, value, gap) in &pairs {
+                tight.push_str(name, value);
+                let name_at = loose.text_len() + gap;
+                let value_at = name_at + name.len() + gap;
+                loose.append(&format!("{}{name}{}{value}", "\"".repeat(*gap), ":".repeat(*gap)));
+                loose.point(name_at..name_at + name.len(), value_at..value_at + value.len());
+            }
+            prop_assert_eq!(&tight, &loose);
+            prop_assert_eq!(stream(&tight), stream(&loose));
+        }
+
+        #[test]
+        fn other_fields_hash_otherwise(one in proptest::collection::vec(("[ab]{0,2}", "[ab]{0,2}"), 0..3), other in proptest::collection::vec(("[ab]{0,2}", "[ab]{0,2}"), 0..3)) {
+            let fields = |pairs: &[(String, String)]| {
+                let mut fields = Fields::default();
+                pairs.iter().for_each(|(name, value)| fields.push_str(name, value));
+                fields
+            };
+            let (one, other) = (fields(&one), fields(&other));
+            prop_assert_eq!(one == other, stream(&one) == stream(&other));
+        }
+    }
+
+    /// What a hasher is given.
+    fn stream(fields: &Fields) -> Vec<u8> {
+        struct Bytes(Vec<u8>);
+        impl Hasher for Bytes {
+            fn write(&mut self, bytes: &[u8]) {
+                self.0.extend_from_slice(bytes);
+            }
+            fn finish(&self) -> u64 {
+                unreachable!("only the bytes are compared")
+            }
+        }
+        let mut bytes = Bytes(Vec::new());
+        fields.hash(&mut bytes);
+        bytes.0
     }
 }

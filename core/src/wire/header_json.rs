@@ -160,7 +160,7 @@ pub fn write(frame: &Frame, out: &mut BytesMut) {
     let mut text = String::with_capacity(192 + fields);
     let int = |before: &str, value: i32, text: &mut String| {
         text.push_str(before);
-        int_into(value.into(), text);
+        int_into(value, text);
     };
     int("{\"code\":", frame.code, &mut text);
     if !frame.fields.is_empty() {

@@ -17,6 +17,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use seedmq_core::node::{ConnId, DialId, Input};
 use seedmq_core::wire::{Frame, codec};
 use seedmq_core::{planted, sometimes};
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -28,6 +29,8 @@ use super::{Limits, Stream, World, encode, within};
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
 /// Slices of one vectored write: the answers to a few pulls, whose records are slices of their own.
 const SLICES: usize = 256;
+/// As many are kept on the stack: a batch of small answers, or one pull's.
+const SLICES_USUAL: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -338,12 +341,9 @@ impl Pen {
         let written = if self.slices.len() == 1 {
             ready!(Pin::new(writer).poll_write(cx, &self.slices[0]))?
         } else {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.slices.len().min(SLICES);
-            for (slice, bytes) in slices.iter_mut().zip(&self.slices) {
-                *slice = IoSlice::new(bytes);
-            }
-            ready!(Pin::new(writer).poll_write_vectored(cx, &slices[..count]))?
+            let slices: SmallVec<[IoSlice<'_>; SLICES_USUAL]> =
+                self.slices.iter().take(SLICES).map(|bytes| IoSlice::new(bytes)).collect();
+            ready!(Pin::new(writer).poll_write_vectored(cx, &slices))?
         };
         Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(written) })
     }

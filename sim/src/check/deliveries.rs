@@ -190,7 +190,7 @@ pub fn refused(facts: &Facts, found: &mut Found, id: MessageId) {
 /// The message exists; did it belong here?
 fn sent_elsewhere(facts: &Facts, found: &mut Found, visit: &Visit, id: MessageId) {
     let message = facts.message(id);
-    let (topic, queue) = (facts.queue(visit.place.queue).0, facts.queue_text(visit.place.queue));
+    let topic = facts.queue(visit.place.queue).0;
     let refused = message.outcome == Some(Phase::Fail);
     let tag = message.tag.map(|tag| facts.label(tag));
     let who = (facts.group(visit.place.audience), topic, visit.client);
@@ -224,7 +224,7 @@ fn sent_elsewhere(facts: &Facts, found: &mut Found, visit: &Visit, id: MessageId
     let mut v = violation(oracle, clause, role);
     v.topic_kind = facts.topic_kind(topic);
     v.at_ms = visit.at.1;
-    v.text = format!("{text}, but it was delivered from {queue} at {}", visit.offset);
+    v.text = format!("{text}, but it was delivered from {} at {}", facts.queue_text(visit.place.queue), visit.offset);
     v.lines = vec![message.invoked.0, message.ended.0, visit.at.0];
     found.push(v);
 }

@@ -160,6 +160,8 @@ pub struct Facts {
     pub header: Header,
     /// Faults.
     pub faults: Faults,
+    /// Of groups that the header does not name.
+    usual: GroupRules,
     /// What members read.
     pub subscriptions: Subscriptions,
     /// Acknowledged messages.
@@ -172,7 +174,7 @@ pub struct Facts {
     names: Vec<Arc<str>>,
     by_name: HashMap<Arc<str>, Name>,
     queues: Vec<(Name, Queue)>,
-    by_queue: HashMap<(Name, Queue), QueueId>,
+    by_queue: HashMap<Name, HashMap<Queue, QueueId>>,
     messages: Column<Message>,
     keys: Texts,
     labels: Texts,
@@ -192,6 +194,7 @@ impl Facts {
         Facts {
             header,
             faults: Faults::default(),
+            usual: GroupRules::default(),
             subscriptions: Subscriptions::default(),
             acked: 0,
             delivered: 0,
@@ -266,8 +269,8 @@ impl Facts {
     }
 
     /// The rules of the group behind an audience.
-    pub fn rules(&self, audience: Name) -> GroupRules {
-        self.header.groups.get(self.name(self.group(audience))).cloned().unwrap_or_default()
+    pub fn rules(&self, audience: Name) -> &GroupRules {
+        self.header.groups.get(self.name(self.group(audience))).unwrap_or(&self.usual)
     }
 
     /// The group behind an audience.
@@ -309,12 +312,12 @@ impl Facts {
     }
 
     fn queue_id(&mut self, topic: Name, queue: &Queue) -> QueueId {
-        if let Some(id) = self.by_queue.get(&(topic, queue.clone())) {
+        if let Some(id) = self.by_queue.get(&topic).and_then(|queues| queues.get(queue)) {
             return *id;
         }
         let id = QueueId::try_from(self.queues.len()).expect("a history names fewer than 2^32 queues");
         self.queues.push((topic, queue.clone()));
-        self.by_queue.insert((topic, queue.clone()), id);
+        self.by_queue.entry(topic).or_default().insert(queue.clone(), id);
         id
     }
 

@@ -41,6 +41,9 @@ pub(crate) struct Stuck {
     pub holds: bool,
 }
 
+/// How often each message of a queue was delivered to a client, by offset.
+type Tries = BTreeMap<u64, u32>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct ConsumerAgent {
@@ -52,8 +55,8 @@ pub(crate) struct ConsumerAgent {
     assigned: BTreeMap<String, Vec<(String, u32)>>,
     /// What its application asks for, where that has changed: tags by topic, none for nothing.
     wishes: BTreeMap<String, Option<String>>,
-    /// How often each message was delivered to this client.
-    tries: BTreeMap<(String, Queue, u64), u32>,
+    /// By topic and queue.
+    tries: BTreeMap<String, Vec<(Queue, Tries)>>,
 }
 
 impl ConsumerAgent {
@@ -133,7 +136,15 @@ impl ConsumerAgent {
     }
     /// How often a message was delivered to this client before.
     pub fn tries(&mut self, topic: &str, queue: &Queue, offset: u64) -> u32 {
-        let tries = self.tries.entry((topic.to_owned(), queue.clone(), offset)).or_default();
+        if !self.tries.contains_key(topic) {
+            self.tries.insert(topic.to_owned(), Vec::new());
+        }
+        let queues = self.tries.get_mut(topic).expect("it is there or was just put there");
+        let at = queues.iter().position(|(known, _)| known == queue).unwrap_or_else(|| {
+            queues.push((queue.clone(), Tries::new()));
+            queues.len() - 1
+        });
+        let tries = queues[at].1.entry(offset).or_default();
         *tries += 1;
         *tries - 1
     }

@@ -61,7 +61,12 @@ pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
     let node = scene.seen(|seen| seen.nodes.get(&host).copied());
     let handle = Madsim::current();
     let node = node.unwrap_or_else(|| {
-        let node = handle.create_node().name(scene.cast.name(host)).init(move || super::boot::live(host)).build().id();
+        let node = handle
+            .create_node()
+            .name(scene.cast.name(host))
+            .init(move || Box::pin(super::boot::live(host)))
+            .build()
+            .id();
         // The first process was just started; it runs once this task waits.
         scene.seen(|seen| seen.nodes.insert(host, node));
         node

@@ -4,6 +4,7 @@
 //! looks later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use seedmq_core::broker::Broker;
 use seedmq_core::broker::topics::Topics;
@@ -43,18 +44,18 @@ pub(crate) struct BrokerLook {
 /// The inside of any node.
 #[derive(Clone, Debug)]
 pub(crate) enum Look {
-    Broker(Box<BrokerLook>),
-    /// By topic and broker: queues to read and to write.
+    Broker(Rc<BrokerLook>),
+    /// By topic that people care for, and broker: queues to read and to write.
     NameServer(BTreeMap<(String, String), (i32, i32)>),
     Nothing,
 }
 
 impl Look {
-    fn end_state(&self, wanted: impl Fn(&str) -> bool) -> EndState {
+    fn end_state(&self, wanted: &dyn Fn(&str) -> bool) -> EndState {
         let mut end = EndState::default();
         match self {
             Look::NameServer(routes) => {
-                for ((topic, broker), (read, write)) in routes.iter().filter(|((topic, _), _)| wanted(topic)) {
+                for ((topic, broker), (read, write)) in routes {
                     let text = format!("{topic} at {broker}: {read} to read, {write} to write");
                     end.routes.push(text);
                 }
@@ -79,7 +80,8 @@ impl Look {
 
 /// A node that lets oracles look inside.
 pub(crate) trait Inside {
-    fn look(&self) -> Look {
+    /// A copy of what oracles ask about; of routes only those of topics that are wanted.
+    fn look(&self, _wanted: &dyn Fn(&str) -> bool) -> Look {
         Look::Nothing
     }
     /// The topics of a broker that serves, and the end of its log.
@@ -108,9 +110,8 @@ impl Inside for seedmq_core::consumer::PushConsumer {
     }
 }
 impl Inside for seedmq_core::namesrv::NameServer {
-    fn look(&self) -> Look {
-        let used = self.table().topics().filter(|(topic, _)| !topic.starts_with(IDLE));
-        let routes = used.flat_map(|(topic, brokers)| {
+    fn look(&self, wanted: &dyn Fn(&str) -> bool) -> Look {
+        let routes = self.table().topics().filter(|(topic, _)| wanted(topic)).flat_map(|(topic, brokers)| {
             let queues = |(broker, data): (&String, &QueueData)| {
                 ((topic.to_owned(), broker.clone()), (data.read_queue_nums, data.write_queue_nums))
             };
@@ -133,7 +134,7 @@ impl Inside for Broker {
     fn lines(&self, now_ns: u64) -> Vec<String> {
         super::inside::broker(self, now_ns)
     }
-    fn look(&self) -> Look {
+    fn look(&self, _wanted: &dyn Fn(&str) -> bool) -> Look {
         let queues =
             self.store().queues().map(|(topic, queue, range)| ((topic.to_owned(), queue), (range.start, range.end)));
         let committed = self.committed_offsets().iter().filter_map(|(group, topic, queue, offset)| {
@@ -149,7 +150,7 @@ impl Inside for Broker {
             since_ns: held.since.0,
             until_ns: held.until.0,
         });
-        Look::Broker(Box::new(BrokerLook {
+        Look::Broker(Rc::new(BrokerLook {
             serving: self.is_serving(),
             queues: queues.collect(),
             committed: committed.collect(),
@@ -199,22 +200,22 @@ impl Looks {
         self.taken.remove(&host);
     }
     /// The last copy of a broker, and when it was taken.
-    pub fn broker(&self, host: HostId) -> Option<(u64, &BrokerLook)> {
+    pub fn broker(&self, host: HostId) -> Option<(u64, &Rc<BrokerLook>)> {
         match self.taken.get(&host)? {
             Taken { at_ns, look: Look::Broker(look), .. } => Some((*at_ns, look)),
             _ => None,
         }
     }
     /// The last copy of everything, for people; of topics only those that are wanted.
-    pub fn ends(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (HostId, EndState)> {
-        self.taken.iter().map(move |(host, taken)| (*host, taken.look.end_state(&wanted)))
+    pub fn ends(&self, wanted: &dyn Fn(&str) -> bool) -> impl Iterator<Item = (HostId, EndState)> {
+        self.taken.iter().map(move |(host, taken)| (*host, taken.look.end_state(wanted)))
     }
     /// Whether the last copy of a node still shows how it is.
     pub fn is_current(&self, host: HostId) -> bool {
         self.taken.get(&host).is_some_and(|taken| taken.current)
     }
     /// How a broker is: a copy taken at `since_ns` or later, or since which it has not moved.
-    pub fn broker_now(&self, host: HostId, since_ns: u64) -> Option<&BrokerLook> {
+    pub fn broker_now(&self, host: HostId, since_ns: u64) -> Option<&Rc<BrokerLook>> {
         match self.taken.get(&host)? {
             Taken { at_ns, current, look: Look::Broker(look) }
                 if *at_ns >= since_ns || (*current && *at_ns + QUIET_NS >= since_ns) =>

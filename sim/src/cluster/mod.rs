@@ -50,7 +50,7 @@ pub fn run(tape: &Tape, options: &RunOptions) -> (RunRecord, History) {
     panics::listen();
     let log = SharedLog::new(Log::new(trace(options)));
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        crate::world::run(tape.header.seed, executor, |world| play(world, tape.clone(), options.clone(), log.clone()));
+        crate::world::run(tape.header.seed, executor, |world| play(world, Rc::new(tape.clone()), options, log.clone()));
     }));
     let mut record = RunRecord::default();
     let mut history = History { header: history_header(tape), ..History::default() };
@@ -75,10 +75,10 @@ fn trace(options: &RunOptions) -> Option<Box<dyn Write + Send>> {
     Some(Box::new(BufWriter::new(file)))
 }
 
-async fn play(world: Arc<World>, tape: Tape, options: RunOptions, log: SharedLog) {
+async fn play(world: Arc<World>, tape: Rc<Tape>, options: &RunOptions, log: SharedLog) {
     world.draw_more(options.extra_draws);
-    let scene = setting::build(&world, &tape, &options, log).enter();
-    phases::all(&scene, &options).await;
+    let scene = setting::build(&world, tape, options, log).enter();
+    phases::all(&scene, options).await;
     finish(&scene);
     let handle = madsim::runtime::Handle::current();
     let nodes: Vec<_> = scene.seen(|seen| seen.nodes.iter().map(|(host, node)| (*host, *node)).collect());

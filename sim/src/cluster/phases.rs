@@ -4,7 +4,6 @@
 
 use std::rc::Rc;
 
-use seedmq_core::message::names::RETRY_PREFIX;
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
@@ -142,9 +141,7 @@ async fn liveness(scene: &Rc<Scene>, cut: u64) {
         settle::complain(scene);
     }
     scene.history(scene.cast.admin(), Op::End { drained: settled, deserted: settle::deserted(scene) });
-    let topics = &scene.tape.header.config.topics;
-    let wanted = |topic: &str| topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX);
-    scene.seen(|seen| seen.ends = seen.looks.ends(wanted).collect());
+    scene.seen(|seen| seen.ends = seen.looks.ends(&|topic| scene.is_used(topic)).collect());
     if settled {
         shown::ask_around(scene).await;
         recovery::twice(scene).await;

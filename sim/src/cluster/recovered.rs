@@ -4,6 +4,7 @@
 //! stored when the fault had ended is consumed; what came later does not.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::oracles::settle::{self, Brokers};
 use super::scene::Scene;
@@ -58,7 +59,7 @@ pub(super) fn look(scene: &Scene, brokers: Option<&Brokers>) {
 }
 
 fn ends_of(brokers: &Brokers) -> Ends {
-    let of = |(host, look): (&HostId, &super::look::BrokerLook)| {
+    let of = |(host, look): (&HostId, &Rc<super::look::BrokerLook>)| {
         let host = *host;
         let ends = look.queues.iter().map(move |((topic, queue), range)| ((host, topic.clone(), *queue), range.1));
         ends.collect::<Vec<_>>()

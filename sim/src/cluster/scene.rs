@@ -10,6 +10,7 @@ use std::sync::Arc;
 use madsim::task::NodeId;
 use seedmq::driver::Handle;
 use seedmq_core::broker::BrokerCommand;
+use seedmq_core::message::names::RETRY_PREFIX;
 use seedmq_core::namesrv::NameServerCommand;
 use seedmq_reports::{EndState, Oracle, Violation};
 
@@ -198,11 +199,13 @@ thread_local! {
 }
 
 impl Scene {
-    pub fn new(world: &Arc<World>, tape: &Tape, cast: Cast, cpu: CpuSpec, log: SharedLog) -> Scene {
-        let seen = Seen { triggers: Triggers::new(&tape.actions), ..Seen::default() };
+    pub fn new(world: &Arc<World>, tape: Rc<Tape>, cast: Cast, cpu: CpuSpec, log: SharedLog) -> Scene {
+        // A message has four lines or so.
+        let history = Vec::with_capacity(5 * tape.actions.len());
+        let seen = Seen { triggers: Triggers::new(&tape.actions), history, ..Seen::default() };
         Scene {
             world: Arc::clone(world),
-            tape: Rc::new(tape.clone()),
+            tape,
             cast,
             cpu,
             log,
@@ -248,6 +251,10 @@ impl Scene {
     /// Virtual time as the history writes it, ms.
     pub fn now_ms(&self) -> f64 {
         (self.now() / 1000) as f64 / 1000.0
+    }
+    /// Whether clients of this run send to a topic or read from it, or may have it sent again.
+    pub fn is_used(&self, topic: &str) -> bool {
+        self.tape.header.config.topics.contains_key(topic) || topic.starts_with(RETRY_PREFIX)
     }
     /// Whether an action goes on that may keep others from being well.
     pub fn is_disturbed(&self) -> bool {

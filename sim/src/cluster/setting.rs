@@ -3,6 +3,7 @@
 //! Invariant: everything comes from the header of the tape; what it does not name is drawn from its seed, each from a stream of its own.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use seedmq_core::broker::topics::TopicsFile;
@@ -20,7 +21,7 @@ use crate::tape::{Conditions, Config, Latency, Moment, Tape, What};
 use crate::world::{CpuSpec, HostId, World};
 
 /// The scene of a tape; nobody runs yet.
-pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: SharedLog) -> Scene {
+pub(super) fn build(world: &Arc<World>, tape: Rc<Tape>, options: &RunOptions, log: SharedLog) -> Scene {
     let (config, seed) = (&tape.header.config, tape.header.seed);
     let cast = Cast::new(world, config);
     log.name(cast.all().map(|host| cast.name(host).to_owned()).collect());
@@ -40,7 +41,7 @@ pub(super) fn build(world: &Arc<World>, tape: &Tape, options: &RunOptions, log: 
         world.watch_frames(answering);
     }
     let cpu = CpuSpec { busy_ppm: conditions.busy_ppm, ..CpuSpec::default() };
-    let mut scene = Scene::new(world, tape, cast, cpu, log);
+    let mut scene = Scene::new(world, Rc::clone(&tape), cast, cpu, log);
     scene.disks = disks(&scene, config, &conditions);
     scene.events_max = options.until_event.unwrap_or(u64::MAX);
     let watched = options.state.as_ref().map(|name| scene.cast.host(name));

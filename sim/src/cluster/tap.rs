@@ -220,7 +220,7 @@ where
             return;
         }
         if self.scene.seen(|seen| seen.looks.moved(self.host)) {
-            let inside = node.look();
+            let inside = node.look(&|topic| self.scene.is_used(topic));
             self.scene.seen(|seen| seen.looks.put(self.host, now, inside));
         }
         if let Some(readers) = &self.readers {

@@ -203,14 +203,6 @@ impl File {
     fn end_of_pages(&self) -> u64 {
         self.pages.last_key_value().map_or(0, |(number, _)| (number + 1) * PAGE as u64)
     }
-    /// Feeds length and content to a hash.
-    pub fn digest(&self, into: &mut blake3::Hasher) {
-        into.update(&self.len.to_le_bytes());
-        for (number, page) in &self.pages {
-            into.update(&number.to_le_bytes());
-            into.update(&page.now[..]);
-        }
-    }
     /// See [`super::Image::fingerprint`].
     pub fn fingerprint(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();

@@ -320,7 +320,7 @@ impl Image {
         for (path, inode) in &self.names {
             into.update(&(path.len() as u64).to_le_bytes());
             into.update(path.as_bytes());
-            self.file(*inode).digest(into);
+            into.update(self.files[inode.0].fingerprint().as_bytes());
         }
     }
 }

@@ -343,11 +343,8 @@ impl State {
     }
 
     /// Bytes written by `side`, through the filters.
-    pub fn write(&mut self, serial: ConnSerial, side: Side, bytes: &[u8]) {
-        if !self.net.filters.watching {
-            return self.send(serial, side, Payload::Data(Bytes::copy_from_slice(bytes)));
-        }
-        let passed = self.sift(serial, side, bytes);
+    pub fn write(&mut self, serial: ConnSerial, side: Side, bytes: Bytes) {
+        let passed = if self.net.filters.watching { self.sift(serial, side, bytes) } else { bytes };
         if !passed.is_empty() {
             self.send(serial, side, Payload::Data(passed));
         }

@@ -99,6 +99,15 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
+    /// Whether these bytes end where a frame ends, with nothing before them.
+    fn are_whole(&self, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let Some(behind) = behind.get(u32::from_be_bytes(*length) as usize..) else { return false };
+            rest = behind;
+        }
+        self.partial.is_empty() && rest.is_empty()
+    }
     /// Takes one whole frame off the bytes.
     fn next(&mut self) -> Option<Bytes> {
         let length = u32::from_be_bytes(self.partial.get(..4)?.try_into().expect("four bytes"));
@@ -109,11 +118,16 @@ impl Tracker {
 
 impl State {
     /// Puts bytes through the filters; what passes now is returned.
-    pub(super) fn sift(&mut self, serial: ConnSerial, side: Side, bytes: &[u8]) -> Bytes {
+    pub(super) fn sift(&mut self, serial: ConnSerial, side: Side, bytes: Bytes) -> Bytes {
         let Some(conn) = self.net.conn(serial) else { return Bytes::new() };
-        conn.trackers[side as usize].partial.extend_from_slice(bytes);
         let (from, to) = (conn.ends[side as usize].host, conn.ends[side.other() as usize].host);
+        let are_whole = conn.trackers[side as usize].are_whole(&bytes);
         let reads = self.net.filters.reads(from, to);
+        if are_whole && !reads {
+            return bytes;
+        }
+        let conn = self.net.conn(serial).expect("it was just found");
+        conn.trackers[side as usize].partial.extend_from_slice(&bytes);
         let mut passed = BytesMut::new();
         while let Some(raw) = self.net.conn(serial).and_then(|conn| conn.trackers[side as usize].next()) {
             let frame = if reads { codec::decode(&mut BytesMut::from(&raw[..])).ok().flatten() } else { None };

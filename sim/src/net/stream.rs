@@ -227,10 +227,11 @@ impl AsyncWrite for SimWriter {
             let left = room - bytes.len();
             bytes.extend_from_slice(&slice[..slice.len().min(left)]);
         }
+        let written = bytes.len();
         if !bytes.is_empty() {
-            state.write(socket.conn, socket.side, bytes.as_slice());
+            state.write(socket.conn, socket.side, bytes.into());
         }
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -113,12 +113,14 @@ pub(super) fn judge_index(store: &impl Files, slots: u32, log: &Log, licence: &L
         }
     }
     for ((physical, hash), count) in missing {
-        let record = records.get(&physical).map_or("no record".to_owned(), |r| format!("a record of {}", r.topic));
+        let record = || records.get(&physical).map_or("no record".to_owned(), |r| format!("a record of {}", r.topic));
         match count {
             0 => {}
             1.. if records.get(&physical).is_some_and(|r| licence.deleted.contains(&r.topic)) => {}
-            1.. => wrong.push(format!("{record} at {physical} is not found under hash {hash}")),
-            _ => wrong.push(format!("hash {hash} leads to {physical} {} times too often, {record} is there", -count)),
+            1.. => wrong.push(format!("{} at {physical} is not found under hash {hash}", record())),
+            _ => {
+                wrong.push(format!("hash {hash} leads to {physical} {} times too often, {} is there", -count, record()))
+            }
         }
     }
     wrong

@@ -37,7 +37,7 @@ enum Seen {
 }
 
 impl Store {
-    /// Scans about a mebibyte from `at` on.
+    /// Scans a step from `at` on.
     pub(super) fn scan(
         &mut self,
         recovery: &mut Recovery,

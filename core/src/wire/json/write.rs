@@ -26,11 +26,16 @@ impl<'o> Writer<'o> {
     }
 
     fn plain(self, value: impl Display) -> Result<(), JsonError> {
+        self.bare(|out| write!(out, "{value}").expect("writing to a string cannot fail"))
+    }
+
+    /// A value that is quoted only where it is a key.
+    fn bare(self, write: impl FnOnce(&mut String)) -> Result<(), JsonError> {
         let quoted = self.key && self.style == Style::Standard;
         if quoted {
             self.out.push('"');
         }
-        write!(self.out, "{value}").expect("writing to a string cannot fail");
+        write(self.out);
         if quoted {
             self.out.push('"');
         }
@@ -84,10 +89,10 @@ impl Compound<'_> {
     }
 }
 
-macro_rules! plain {
+macro_rules! integers {
     ($($method:ident $type:ty,)*) => { $(
         fn $method(self, value: $type) -> Result<(), JsonError> {
-            self.plain(value)
+            self.bare(|out| out.push_str(itoa::Buffer::new().format(value)))
         }
     )* };
 }
@@ -103,8 +108,11 @@ impl<'o> ser::Serializer for Writer<'o> {
     type SerializeStruct = Compound<'o>;
     type SerializeStructVariant = ser::Impossible<(), JsonError>;
 
-    plain! {
-        serialize_bool bool, serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
+    fn serialize_bool(self, value: bool) -> Result<(), JsonError> {
+        self.bare(|out| out.push_str(if value { "true" } else { "false" }))
+    }
+    integers! {
+        serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
         serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64,
     }
     fn serialize_f32(self, value: f32) -> Result<(), JsonError> {

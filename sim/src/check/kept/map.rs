@@ -12,7 +12,7 @@ use super::pages::{PageId, Pages, WORDS};
 /// So many buckets hold a few rows each, so that a short history is found fast.
 const FEW: usize = Pages::A_MIB;
 /// Rows of each of them.
-const SPARSE: u64 = 6;
+const SPARSE: u64 = 12;
 
 /// What rows are found by.
 pub type Key = (u64, u64);
@@ -61,9 +61,7 @@ impl<R: Row> Map<R> {
             self.split();
         }
         self.len += 1;
-        let mut entry = vec![key.0, key.1];
-        entry.extend_from_slice(row.to_words().as_ref());
-        self.put(self.bucket(key), &entry);
+        self.put(key, row.to_words().as_ref());
         None
     }
 
@@ -105,14 +103,16 @@ impl<R: Row> Map<R> {
         if at < self.buckets.len() { at } else { hash & (top / 2 - 1) }
     }
 
-    /// Puts an entry into the first page of a bucket that has room.
-    fn put(&self, bucket: usize, entry: &[u64]) {
-        let mut page = self.buckets[bucket];
+    /// Puts an entry into the first page of its bucket that has room.
+    fn put(&self, key: Key, row: &[u64]) {
+        let mut page = self.buckets[self.bucket(key)];
         loop {
             let next = self.pages.write(page, |words| {
                 let (count, next) = head(words);
                 if count < rows::<R>() {
-                    words[at::<R>(count)..at::<R>(count + 1)].copy_from_slice(entry);
+                    let entry = &mut words[at::<R>(count)..at::<R>(count + 1)];
+                    (entry[0], entry[1]) = key;
+                    entry[2..].copy_from_slice(row);
                     words[0] += 1;
                     return None;
                 }
@@ -148,7 +148,7 @@ impl<R: Row> Map<R> {
             }
         }
         for entry in entries.chunks_exact(width::<R>()) {
-            self.put(self.bucket((entry[0], entry[1])), entry);
+            self.put((entry[0], entry[1]), &entry[2..]);
         }
     }
 }

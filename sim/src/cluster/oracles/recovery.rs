@@ -168,9 +168,14 @@ fn holdings(scene: &Scene, host: HostId) -> Option<Holdings> {
     });
     Some(Holdings {
         log_end: look.log.0,
-        queues: look.queues.into_iter().filter(|(_, (begin, end))| end > begin).collect(),
-        committed: look.committed,
-        topics: look.topics,
+        queues: look
+            .queues
+            .iter()
+            .filter(|(_, (begin, end))| end > begin)
+            .map(|(of, range)| (of.clone(), *range))
+            .collect(),
+        committed: look.committed.clone(),
+        topics: look.topics.clone(),
         files,
     })
 }

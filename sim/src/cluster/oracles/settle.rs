@@ -233,7 +233,7 @@ fn unsettled(scene: &Scene, brokers: &Result<Brokers, String>) -> Option<Unsettl
     }
 }
 
-pub(in crate::cluster) type Brokers = BTreeMap<HostId, BrokerLook>;
+pub(in crate::cluster) type Brokers = BTreeMap<HostId, Rc<BrokerLook>>;
 
 /// A fresh look at every broker that runs, or why there is none.
 fn running_brokers(scene: &Scene) -> Result<Brokers, String> {
@@ -297,7 +297,7 @@ pub(super) fn members(scene: &Scene) -> BTreeMap<String, (Vec<HostId>, BTreeSet<
 }
 
 fn queues_of(scene: &Scene, brokers: &Brokers, topic: &str) -> BTreeSet<(String, u32)> {
-    let of = |(host, look): (&HostId, &BrokerLook)| {
+    let of = |(host, look): (&HostId, &Rc<BrokerLook>)| {
         let name = scene.cast.name(*host).to_owned();
         let count = look.topics.get(topic).copied().unwrap_or(0);
         (0..count).map(move |queue| (name.clone(), queue)).collect::<Vec<_>>()
