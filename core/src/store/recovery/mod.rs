@@ -20,7 +20,7 @@ use super::{Fault, Phase, Store, StoreNews, names};
 use crate::node::{Disk, DiskAsk, DiskError, FileId, Instant, Now, Open};
 
 /// Bytes looked at in one step.
-const STEP: usize = 256 << 10;
+const STEP: usize = 1 << 20;
 /// Queues looked at in one step.
 const QUEUES_A_STEP: usize = 64;
 /// Notes of one kind that are told; more are counted.

@@ -37,7 +37,7 @@ enum Seen {
 }
 
 impl Store {
-    /// Scans a step from `at` on.
+    /// Scans about a mebibyte from `at` on.
     pub(super) fn scan(
         &mut self,
         recovery: &mut Recovery,

@@ -42,7 +42,7 @@ impl Tail {
 }
 
 impl Store {
-    /// Looks at a step behind the end.
+    /// Looks at about a mebibyte behind the end.
     pub(super) fn look_behind(
         &mut self,
         recovery: &mut Recovery,
