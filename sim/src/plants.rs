@@ -396,7 +396,7 @@ pub const PLANTS: &[Plant] = &[
         name: "unfinished-forgotten",
         about: "a consumer that the broker sends back begins past a message that its handler has not taken",
         oracles: &[Oracle::Lost],
-        scenarios: &["bugs/unfinished-forgotten", "failing-handlers", "swarm"],
+        scenarios: &["bugs/unfinished-forgotten", "sent-back", "swarm"],
     },
     Plant {
         name: "finished-stays-out",
