@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Checked<T> {
     part: T,
     touched: Cell<bool>,

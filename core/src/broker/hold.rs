@@ -106,28 +106,20 @@ impl PullHold {
     pub fn invariants(&self) {
         assert!(self.held.len() <= self.max, "the table of held pulls is bounded");
         assert!(self.held.values().all(|held| held.since <= held.until), "a pull is not held backwards");
-        let mut listed = 0;
-        for (topic, queues) in &self.by_queue {
-            for (queue, ids) in queues {
-                let is_here = |held: &HeldPull| held.pull.queue_id == *queue && held.pull.header.topic == *topic;
-                assert!(
-                    ids.iter().all(|id| self.held.get(id).is_some_and(is_here)),
-                    "a queue lists what is held there"
-                );
-                listed += ids.len();
-            }
-        }
-        assert_eq!(listed, self.held.len(), "each pull is listed under one queue");
-        let mut listed = 0;
-        for (conn, ids) in &self.by_conn {
-            let is_theirs = |held: &HeldPull| held.pull.caller.conn == *conn;
-            assert!(
-                ids.iter().all(|id| self.held.get(id).is_some_and(is_theirs)),
-                "a connection lists what it asked for"
-            );
-            listed += ids.len();
-        }
-        assert_eq!(listed, self.held.len(), "each pull is listed under one connection");
+        let listed = |ids: &BTreeSet<HoldId>, belongs: &dyn Fn(&HeldPull) -> bool| {
+            assert!(ids.iter().all(|id| self.held.get(id).is_some_and(belongs)), "an index lists what is held there");
+            ids.len()
+        };
+        let at_queue = |topic: &str, queue: u32, ids: &BTreeSet<HoldId>| {
+            listed(ids, &|held| held.pull.queue_id == queue && held.pull.header.topic == topic)
+        };
+        let at_topic = |(topic, queues): (&String, &BTreeMap<u32, BTreeSet<HoldId>>)| {
+            queues.iter().map(|(queue, ids)| at_queue(topic, *queue, ids)).sum::<usize>()
+        };
+        let by_queue: usize = self.by_queue.iter().map(at_topic).sum();
+        let by_conn: usize =
+            self.by_conn.iter().map(|(conn, ids)| listed(ids, &|held| held.pull.caller.conn == *conn)).sum();
+        assert_eq!((by_queue, by_conn), (self.held.len(), self.held.len()), "each pull is listed once in each index");
     }
 
     fn take(&mut self, id: HoldId) -> HeldPull {

@@ -121,7 +121,7 @@ impl Broker {
         self.topics_file_is_whole = topics.is_some() && topics_from_backup.is_none();
         let (topics, mut notices) = Topics::load(topics.unwrap_or_default());
         let (groups, more) = Groups::load(groups.unwrap_or_default());
-        (self.topics, self.groups) = (topics, groups);
+        (*self.topics, self.groups) = (topics, groups);
         notices.extend(more);
         *self.offsets = Offsets::load(offsets.unwrap_or_default());
         notices.extend([topics_from_backup, groups_from_backup, offsets_from_backup].into_iter().flatten());
@@ -541,7 +541,7 @@ impl Broker {
         }
         if due(&mut self.alarms.sample, now, SAMPLE_EVERY) {
             self.stats.sample(now, self.config.store.local_ms(cx.now.wall_ms));
-            self.topics.sample(now);
+            self.topics.counters().sample(now);
             self.groups.sample(now);
         }
         if self.alarms.files <= now && self.files_failed() {

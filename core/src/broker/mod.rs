@@ -147,7 +147,7 @@ pub struct Broker {
     store: Store,
     store_host: SocketAddr,
     unique_ids: UniqueIds,
-    topics: Topics,
+    topics: Checked<Topics>,
     groups: Groups,
     offsets: Checked<Offsets>,
     fence: Fence,
@@ -203,7 +203,7 @@ impl Broker {
             store: Store::new(config.store.clone()),
             store_host: SocketAddr::new(ip, config.port),
             unique_ids: UniqueIds::new(ip, u32::from(config.port)),
-            topics: Topics::load(TopicsFile::default()).0,
+            topics: Checked::new(Topics::load(TopicsFile::default()).0),
             groups: Groups::load(SubscriptionGroupWrapper::default()).0,
             offsets: Checked::new(Offsets::default()),
             fence: Fence::default(),
@@ -375,7 +375,7 @@ impl Node for Broker {
     }
 
     fn invariants(&self) {
-        self.topics.invariants();
+        self.topics.check(Topics::invariants);
         self.offsets.check(Offsets::invariants);
         self.fence.invariants();
         self.clients.check(Clients::invariants);

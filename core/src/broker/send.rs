@@ -336,7 +336,7 @@ impl Broker {
     fn count_put(&mut self, topic: &str, messages: u64, bytes: usize) {
         self.stats.put.add_many(messages, messages);
         self.stats.put_bytes.add_many(bytes as u64, messages);
-        self.topics.count(topic, messages, bytes);
+        self.topics.counters().count(topic, messages, bytes);
     }
 
     fn defer(&mut self, caller: &Caller, frame: Frame) -> Handled {

@@ -55,8 +55,8 @@ pub(crate) struct ConsumerAgent {
     assigned: BTreeMap<String, Vec<(String, u32)>>,
     /// What its application asks for, where that has changed: tags by topic, none for nothing.
     wishes: BTreeMap<String, Option<String>>,
-    /// By topic and queue.
-    tries: BTreeMap<String, Vec<(Queue, Tries)>>,
+    /// Of each queue that it read, with its topic.
+    tries: Vec<(String, Queue, Tries)>,
 }
 
 impl ConsumerAgent {
@@ -136,15 +136,12 @@ impl ConsumerAgent {
     }
     /// How often a message was delivered to this client before.
     pub fn tries(&mut self, topic: &str, queue: &Queue, offset: u64) -> u32 {
-        if !self.tries.contains_key(topic) {
-            self.tries.insert(topic.to_owned(), Vec::new());
-        }
-        let queues = self.tries.get_mut(topic).expect("it is there or was just put there");
-        let at = queues.iter().position(|(known, _)| known == queue).unwrap_or_else(|| {
-            queues.push((queue.clone(), Tries::new()));
-            queues.len() - 1
+        let known = self.tries.iter().position(|(of, at, _)| at == queue && of == topic);
+        let at = known.unwrap_or_else(|| {
+            self.tries.push((topic.to_owned(), queue.clone(), Tries::new()));
+            self.tries.len() - 1
         });
-        let tries = queues[at].1.entry(offset).or_default();
+        let tries = self.tries[at].2.entry(offset).or_default();
         *tries += 1;
         *tries - 1
     }

@@ -61,6 +61,7 @@ pub(super) fn start(scene: &Rc<Scene>, host: HostId) {
     let node = scene.seen(|seen| seen.nodes.get(&host).copied());
     let handle = Madsim::current();
     let node = node.unwrap_or_else(|| {
+        // The future is large, and madsim hands it on by value.
         let node = handle
             .create_node()
             .name(scene.cast.name(host))

@@ -320,7 +320,10 @@ impl Image {
         for (path, inode) in &self.names {
             into.update(&(path.len() as u64).to_le_bytes());
             into.update(path.as_bytes());
-            into.update(self.files[inode.0].fingerprint().as_bytes());
+            let file = &self.files[inode.0];
+            // Blank pages show in how full the disk is.
+            into.update(&file.pages().to_le_bytes());
+            into.update(file.fingerprint().as_bytes());
         }
     }
 }

@@ -101,12 +101,15 @@ pub(crate) struct Tracker {
 impl Tracker {
     /// Whether these bytes end where a frame ends, with nothing before them.
     fn are_whole(&self, bytes: &[u8]) -> bool {
+        if !self.partial.is_empty() {
+            return false;
+        }
         let mut rest = bytes;
         while let Some((length, behind)) = rest.split_first_chunk() {
             let Some(behind) = behind.get(u32::from_be_bytes(*length) as usize..) else { return false };
             rest = behind;
         }
-        self.partial.is_empty() && rest.is_empty()
+        rest.is_empty()
     }
     /// Takes one whole frame off the bytes.
     fn next(&mut self) -> Option<Bytes> {

@@ -25,10 +25,6 @@ impl<'o> Writer<'o> {
         Writer { out, style, key: false }
     }
 
-    fn plain(self, value: impl Display) -> Result<(), JsonError> {
-        self.bare(|out| write!(out, "{value}").expect("writing to a string cannot fail"))
-    }
-
     /// A value that is quoted only where it is a key.
     fn bare(self, write: impl FnOnce(&mut String)) -> Result<(), JsonError> {
         let quoted = self.key && self.style == Style::Standard;
@@ -119,7 +115,10 @@ impl<'o> ser::Serializer for Writer<'o> {
         self.serialize_f64(f64::from(value))
     }
     fn serialize_f64(self, value: f64) -> Result<(), JsonError> {
-        if value.is_finite() { self.plain(format_args!("{value:?}")) } else { self.serialize_unit() }
+        if !value.is_finite() {
+            return self.serialize_unit();
+        }
+        self.bare(|out| write!(out, "{value:?}").expect("writing to a string cannot fail"))
     }
     fn serialize_char(self, value: char) -> Result<(), JsonError> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))

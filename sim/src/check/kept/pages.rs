@@ -67,12 +67,8 @@ impl Pages {
             pool.frame_of.push(0);
             PageId::try_from(pool.frame_of.len() - 1).expect("a history needs less than 16 TiB of pages")
         });
-        let frames = pool.frames.len();
         let frame = pool.room(page);
-        // A new frame is blank.
-        if frame < frames {
-            pool.frames[frame].words.fill(0);
-        }
+        pool.frames[frame].words.fill(0);
         pool.frames[frame].changed = true;
         page
     }

@@ -161,21 +161,16 @@ async fn rest(scene: &Rc<Scene>, hosts: &[HostId]) -> Option<All> {
 
 /// What a broker holds.
 fn holdings(scene: &Scene, host: HostId) -> Option<Holdings> {
-    let look = scene.seen(|seen| seen.looks.broker(host).map(|(_, look)| look.clone()))?;
+    let look = scene.seen(|seen| seen.looks.broker(host).map(|(_, look)| (**look).clone()))?;
     let files = scene.disks[&host].look(|image| {
         let files = image.paths().filter(|path| path.starts_with("commitlog/") || path.starts_with("consumequeue/"));
         files.filter_map(|path| Some((path.to_owned(), image.fingerprint(path)?))).collect()
     });
     Some(Holdings {
         log_end: look.log.0,
-        queues: look
-            .queues
-            .iter()
-            .filter(|(_, (begin, end))| end > begin)
-            .map(|(of, range)| (of.clone(), *range))
-            .collect(),
-        committed: look.committed.clone(),
-        topics: look.topics.clone(),
+        queues: look.queues.into_iter().filter(|(_, (begin, end))| end > begin).collect(),
+        committed: look.committed,
+        topics: look.topics,
         files,
     })
 }
