@@ -33,7 +33,7 @@ use crate::clients::{ConsumerAgent, ProducerAgent};
 use crate::disk::{Atlas, HostDisk};
 use crate::history::{Op, Record};
 use crate::tap::{Kind, SharedLog};
-use crate::tape::{Action, Moment, Tape, What};
+use crate::tape::{Action, Moment, Tape, Trigger, What};
 use crate::world::{CpuSpec, HostId, Life, World};
 
 /// Something that the world reminds the cluster of.
@@ -64,6 +64,8 @@ pub(crate) struct Scene {
     pub world: Arc<World>,
     pub tape: Rc<Tape>,
     pub cast: Cast,
+    /// Who joins how long after the cluster was ready, ns.
+    pub arrivals: Vec<(u64, HostId)>,
     pub cpu: CpuSpec,
     pub log: SharedLog,
     pub disks: BTreeMap<HostId, HostDisk>,
@@ -203,10 +205,18 @@ impl Scene {
         // A message has four lines or so.
         let history = Vec::with_capacity(5 * tape.actions.len());
         let seen = Seen { triggers: Triggers::new(&tape.actions), history, ..Seen::default() };
+        let arrival = |action: &Action| match (&action.what, &action.when) {
+            (What::Join { client: node } | What::BrokerJoin { node }, Trigger::At { at }) => {
+                Some((at * 1_000_000, cast.host(node)))
+            }
+            _ => None,
+        };
+        let arrivals = tape.actions.iter().filter_map(arrival).collect();
         Scene {
             world: Arc::clone(world),
             tape,
             cast,
+            arrivals,
             cpu,
             log,
             disks: BTreeMap::new(),

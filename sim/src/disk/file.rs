@@ -7,10 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Bytes, BytesMut};
 
 use super::page::{PAGE, Page, SECTOR, Survival};
+use super::slate::Slate;
 use crate::world::Dice;
 
 /// What was never written; a recovery reads as much of it at a time.
 static BLANK: [u8; 1 << 20] = [0; 1 << 20];
+
+/// Reads from this length on are mostly zeros.
+const LONG: usize = 64 << 10;
 
 /// Pages that become cold or hot together.
 const CHUNK_PAGES: u64 = 16;
@@ -215,16 +219,24 @@ impl File {
     }
     fn assemble<'a>(&'a self, at: u64, len: usize, content: impl Fn(&'a Page) -> Option<&'a [u8; PAGE]>) -> Bytes {
         let end = at + len as u64;
-        if len <= BLANK.len() && self.pages.range(pages_of(at, len as u64)).next().is_none() {
+        let mut pages = self.pages.range(pages_of(at, len as u64)).peekable();
+        if len <= BLANK.len() && pages.peek().is_none() {
             return Bytes::from_static(&BLANK[..len]);
         }
-        let mut bytes = BytesMut::with_capacity(len);
-        for (number, page) in self.pages.range(pages_of(at, len as u64)) {
-            let Some(content) = content(page) else { continue };
+        let parts = pages.filter_map(|(number, page)| {
             let start = number * PAGE as u64;
             let (from, to) = (start.max(at), (start + PAGE as u64).min(end));
-            bytes.resize((from - at) as usize, 0);
-            bytes.extend_from_slice(&content[(from - start) as usize..(to - start) as usize]);
+            Some(((from - at) as usize, &content(page)?[(from - start) as usize..(to - start) as usize]))
+        });
+        if len >= LONG {
+            let mut slate = Slate::blank(len);
+            parts.for_each(|(at, part)| slate.put(at, part));
+            return slate.into();
+        }
+        let mut bytes = BytesMut::with_capacity(len);
+        for (at, part) in parts {
+            bytes.resize(at, 0);
+            bytes.extend_from_slice(part);
         }
         bytes.resize(len, 0);
         bytes.freeze()

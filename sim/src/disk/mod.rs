@@ -9,6 +9,7 @@ mod change;
 mod file;
 mod image;
 mod page;
+mod slate;
 mod slow;
 
 use std::collections::BTreeMap;

@@ -4,10 +4,11 @@
 //! expected; reading never panics. A field that an older tape does not have takes its default; a field that nobody knows is an
 //! error, because a misspelt one would otherwise change the run in silence.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{CowStrDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, EnumAccess, IgnoredAny, IntoDeserializer, MapAccess, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -136,18 +137,18 @@ fn header(line: &str) -> Result<Header, Bad> {
 
 /// The part of an action that every action has.
 #[derive(Deserialize)]
-struct Head {
+struct Head<'a> {
     id: u64,
     when: Trigger,
-    #[serde(rename = "do")]
-    name: String,
+    #[serde(rename = "do", borrow)]
+    name: Cow<'a, str>,
 }
 
 const HEAD: [&str; 3] = ["id", "when", "do"];
 
 fn action(line: &str) -> Result<Action, Bad> {
     let expected = "an action like {\"id\":…,\"when\":{\"at\":…},\"do\":…} is expected";
-    let head: Head = serde_json::from_str(line).map_err(|e| bad(line, expected, &e))?;
+    let head: Head<'_> = serde_json::from_str(line).map_err(|e| bad(line, expected, &e))?;
     let what = What::deserialize(Fields { line, name: &head.name }).map_err(|e| match e.column() {
         // Only the name itself is looked at without the line.
         0 => Bad { what: e.to_string(), place: Place::Field("do") },
@@ -225,6 +226,10 @@ impl<'de> VariantAccess<'de> for Fields<'de> {
     }
 }
 
+/// The name of a field.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Hides [`HEAD`] from what reads the fields.
 struct WithoutHead<V>(V);
 
@@ -241,9 +246,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for WithoutHead<V> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithoutHead<A> {
     type Error = A::Error;
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        while let Some(key) = self.0.next_key::<String>()? {
-            if !HEAD.contains(&key.as_str()) {
-                let key: serde::de::value::StringDeserializer<A::Error> = key.into_deserializer();
+        while let Some(Key(key)) = self.0.next_key()? {
+            if !HEAD.contains(&&*key) {
+                let key: CowStrDeserializer<'_, A::Error> = key.into_deserializer();
                 return seed.deserialize(key).map(Some);
             }
             self.0.next_value::<IgnoredAny>()?;

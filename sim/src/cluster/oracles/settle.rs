@@ -14,7 +14,7 @@ use crate::cluster::look::{BrokerLook, Held};
 use crate::cluster::phases::proceed;
 use crate::cluster::recovered::Ends;
 use crate::cluster::scene::{Job, Scene};
-use crate::tape::{Action, Model, Trigger, What};
+use crate::tape::{Model, What};
 use crate::world::HostId;
 
 /// A held pull that a message was there for, and the look that saw it.
@@ -249,15 +249,10 @@ fn running_brokers(scene: &Scene) -> Result<Brokers, String> {
 }
 
 fn absent(scene: &Scene) -> Option<Unsettled> {
-    let origin = scene.seen(|seen| seen.ready_ns).unwrap_or(0);
-    let to_come = |action: &Action| match (&action.what, &action.when) {
-        (What::Join { client: node } | What::BrokerJoin { node }, Trigger::At { at }) => {
-            (origin + at * 1_000_000 > scene.now()).then(|| scene.cast.host(node))
-        }
-        _ => None,
-    };
+    let (now, origin) = (scene.now(), scene.seen(|seen| seen.ready_ns).unwrap_or(0));
     let down = scene.seen(|seen| seen.returns.keys().chain(seen.restarts.keys()).next().copied());
-    let host = down.or_else(|| scene.tape.actions.iter().find_map(to_come))?;
+    let to_come = |(after_ns, host): &(u64, HostId)| (origin + after_ns > now).then_some(*host);
+    let host = down.or_else(|| scene.arrivals.iter().find_map(to_come))?;
     Some((Oracle::Convergence, "still-down", format!("{} has not come back yet", scene.cast.name(host))))
 }
 
