@@ -195,6 +195,32 @@ pub enum StoreFile {
     Checkpoint,
 }
 
+/// Folders of a broker's store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Folder {
+    /// Of the commit log.
+    CommitLog,
+    /// Of the consume queues.
+    ConsumeQueue,
+    /// Of the index.
+    Index,
+    /// Of what the broker knows of topics, groups and positions.
+    Config,
+}
+
+impl Folder {
+    /// Its name in the store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Folder::CommitLog => "commitlog",
+            Folder::ConsumeQueue => "consumequeue",
+            Folder::Index => "index",
+            Folder::Config => "config",
+        }
+    }
+}
+
 /// A set of request codes that a filter drops.
 pub type Codes = Vec<i32>;
 

@@ -40,7 +40,7 @@ pub fn hunt(args: &HuntArgs) -> Exit {
         if runner.stopped() {
             break;
         }
-        match one(&runner, plant, Deadline::after(Some(args.time)), &args.report) {
+        match one(&runner, plant, Deadline::after(Some(args.time)), args) {
             Ok(found) => all.push(found),
             Err(why) => return refuse(why),
         }
@@ -60,9 +60,10 @@ pub fn hunt(args: &HuntArgs) -> Exit {
     if found && alarms == 0 && !runner.stopped() { Exit::Green } else { Exit::Broken }
 }
 
-/// Looks for one plant: on its kept tapes, then seed by seed through all of its scenarios.
-fn one(runner: &Runner, plant: &Plant, deadline: Deadline, report: &Path) -> Result<Found, String> {
-    let (kept, named): (Vec<&str>, Vec<&str>) = plant.scenarios.iter().partition(|name| name.starts_with("bugs/"));
+/// Looks for one plant: on its kept tapes, if they are wanted, then seed by seed through all of its scenarios.
+fn one(runner: &Runner, plant: &Plant, deadline: Deadline, args: &HuntArgs) -> Result<Found, String> {
+    let (mut kept, named): (Vec<&str>, Vec<&str>) = plant.scenarios.iter().partition(|name| name.starts_with("bugs/"));
+    kept.retain(|_| !args.fresh);
     let kept = kept.into_iter().map(|name| source::tape(name, &[])).collect::<Result<Vec<Tape>, _>>()?;
     let scenarios = named.into_iter().map(scenario::find).collect::<Result<Vec<Scenario>, _>>();
     let scenarios = scenarios.map_err(|e| e.to_string())?;
@@ -84,9 +85,9 @@ fn one(runner: &Runner, plant: &Plant, deadline: Deadline, report: &Path) -> Res
         found.infected += u64::from(infected);
         if found.detected_by.is_none() && note(&mut found, &record) {
             over.store(true, Ordering::Relaxed);
-            match write_tape(report, &tape, &record.history) {
+            match write_tape(&args.report, &tape, &record.history) {
                 Ok(path) => found.tape = Some(path.display().to_string()),
-                Err(error) => unwritten = Some(format!("{}: {error}", report.display())),
+                Err(error) => unwritten = Some(format!("{}: {error}", args.report.display())),
             }
         }
     });

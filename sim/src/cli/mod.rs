@@ -201,6 +201,9 @@ struct HuntArgs {
     /// All known bugs.
     #[arg(long)]
     all: bool,
+    /// Leave kept tapes out: only what ordinary seeds find by themselves.
+    #[arg(long)]
+    fresh: bool,
     /// Give a plant up after this time.
     #[arg(long, value_parser = duration, default_value = "60s")]
     time: Duration,

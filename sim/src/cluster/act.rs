@@ -122,9 +122,9 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_reads)));
             begin(scene, index, *for_ms);
         }
-        What::WriteError { node, count, for_ms } => {
+        What::WriteError { node, count, under, for_ms } => {
             let disk = &scene.disks[&host(node)];
-            disk.fail_writes(*count);
+            disk.fail_writes(*count, *under);
             scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_writes)));
             begin(scene, index, *for_ms);
         }

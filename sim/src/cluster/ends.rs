@@ -68,7 +68,7 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             if matches!(what, What::SyncError { .. }) {
                 disk.fail_syncs(0)
             } else {
-                disk.fail_writes(0)
+                disk.fail_writes(0, None)
             }
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
                 heal(host(node), node);

@@ -29,6 +29,7 @@ pub use page::{PAGE, SECTOR};
 pub use slow::SimSlow;
 
 use crate::dice::{Dice, entity};
+use crate::tape::Folder;
 use crate::world::{HostId, Life, World};
 
 /// A device of so many bytes is not filled by what a run stores.
@@ -106,6 +107,8 @@ pub(crate) struct Platter {
     pub fail_reads: u32,
     /// Writes and allocations that are to fail.
     pub fail_writes: u32,
+    /// How the names of their files begin.
+    failing: String,
     /// So many bytes fit in all, however large the device is.
     pub room: Option<u64>,
     pub counts: DiskCounts,
@@ -147,7 +150,7 @@ impl Platter {
     }
     /// Whether the device refuses the next write.
     fn refuse_write(&mut self, path: &str) -> Result<(), DiskError> {
-        if self.fail_writes == 0 {
+        if self.fail_writes == 0 || !path.starts_with(&self.failing) {
             return Ok(());
         }
         self.fail_writes -= 1;
@@ -195,6 +198,7 @@ impl HostDisk {
             lies: false,
             fail_reads: 0,
             fail_writes: 0,
+            failing: String::new(),
             room: None,
             counts: DiskCounts::default(),
             syncing: 0,
@@ -284,9 +288,11 @@ impl HostDisk {
         let mut dice = platter.dice("evict", "");
         platter.image.evict(700_000, &mut dice);
     }
-    /// The next so many writes and allocations fail.
-    pub fn fail_writes(&self, writes: u32) {
-        self.lock().fail_writes = writes;
+    /// The next so many writes and allocations fail, of all files or of those in a folder.
+    pub fn fail_writes(&self, writes: u32, folder: Option<Folder>) {
+        let mut platter = self.lock();
+        platter.fail_writes = writes;
+        platter.failing = folder.map_or(String::new(), |folder| format!("{}/", folder.name()));
     }
     /// So many sectors of log and queues cannot be read until they are written, or cured.
     pub fn go_bad(&self, sectors: u32) {

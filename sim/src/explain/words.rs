@@ -102,8 +102,9 @@ fn what(what: &What) -> String {
         What::ReadError { node, count, sectors, for_ms } => {
             format!("{count} reads of {node} fail, and {sectors} sectors cannot be read, within {}", short(*for_ms))
         }
-        What::WriteError { node, count, for_ms } => {
-            format!("{count} writes of {node} fail within {}", short(*for_ms))
+        What::WriteError { node, count, under, for_ms } => {
+            let files = under.map_or(String::new(), |folder| format!(" to files in {}", folder.name()));
+            format!("{count} writes of {node}{files} fail within {}", short(*for_ms))
         }
         What::StuckHandler { node, count, for_ms } => {
             let count = if *count == 1 { "next handler".into() } else { format!("next {count} handlers") };

@@ -79,7 +79,10 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
             let (count, sectors) = (count(length(fault.reads)), count(length(fault.sectors)));
             What::ReadError { node, count, sectors, for_ms }
         }
-        FaultKind::WriteError => What::WriteError { node, count: count(length(fault.writes)).max(1), for_ms },
+        FaultKind::WriteError => {
+            let (count, under) = (count(length(fault.writes)).max(1), fault.under);
+            What::WriteError { node, count, under, for_ms }
+        }
         FaultKind::StuckHandler => {
             let count = count(length(fault.handlers)).clamp(1, STUCK_MAX);
             What::StuckHandler { node, count, for_ms }

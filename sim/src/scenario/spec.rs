@@ -10,7 +10,7 @@ use serde::de::{IntoDeserializer, SeqAccess, Visitor, value::SeqAccessDeserializ
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::tape::{Flush, Model, Moment, OrderKind, StartFrom, StoreFile};
+use crate::tape::{Flush, Folder, Model, Moment, OrderKind, StartFrom, StoreFile};
 
 /// A number, or `[least, most]` of which a seed draws one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -537,6 +537,9 @@ pub struct FaultSpec {
     /// How many writes fail (write-error).
     #[serde(default)]
     pub writes: Option<Range>,
+    /// Only those of files in this folder of the store (write-error).
+    #[serde(default)]
+    pub under: Option<Folder>,
     /// How many handlers do not return (stuck-handler).
     #[serde(default)]
     pub handlers: Option<Range>,

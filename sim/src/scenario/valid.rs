@@ -170,6 +170,7 @@ impl FaultSpec {
             ("syncs", self.syncs.is_some(), is(&[SyncError])),
             ("reads", self.reads.is_some(), is(&[ReadError])),
             ("writes", self.writes.is_some(), is(&[WriteError])),
+            ("under", self.under.is_some(), is(&[WriteError])),
             ("sectors", self.sectors.is_some(), is(&[ReadError])),
             ("handlers", self.handlers.is_some(), is(&[StuckHandler])),
             ("left-bytes", self.left_bytes.is_some(), is(&[DiskFull])),
@@ -186,7 +187,19 @@ impl FaultSpec {
         ];
         exactly(
             &keys,
-            &["other", "oneway", "silent", "left-bytes", "n", "on-node", "on-requests", "down-ms", "reads", "sectors"],
+            &[
+                "other",
+                "oneway",
+                "silent",
+                "left-bytes",
+                "n",
+                "on-node",
+                "on-requests",
+                "down-ms",
+                "reads",
+                "sectors",
+                "under",
+            ],
         )?;
         if is(&[Restart, DiskReplaced]) && self.down_ms.is_none() {
             return Err("\"down-ms\" is expected for this kind".into());

@@ -59,6 +59,11 @@ fn a_wrong_line_is_refused_by_line_column_and_expectation() {
         (kill(""), "", "missing field `node`"),
         (kill("").replace("kill", "flood"), "\"flood\"", "unknown variant `flood`, expected one of `send`"),
         (
+            kill(r#","node":"broker-a","count":1,"under":"logs","for-ms":9"#).replace("kill", "write-error"),
+            "\"logs\"",
+            "unknown variant `logs`, expected one of `commitlog`, `consumequeue`, `index`, `config`",
+        ),
+        (
             kill(r#","node":"broker-z""#),
             "\"broker-z\"",
             "a node of the header is expected (ns-0, broker-a, p1, g-1), found \"broker-z\"",

@@ -270,7 +270,7 @@ fn what(config: &Config, what: &What) -> Checked {
             most("sectors", *sectors, SECTORS_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
-        What::WriteError { node, count, for_ms } => {
+        What::WriteError { node, count, for_ms, .. } => {
             role(config, node, "broker")?;
             most("count", *count, COUNT_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Codes, Mode, QueuePick, StoreFile};
+use super::{Codes, Folder, Mode, QueuePick, StoreFile};
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -230,6 +230,9 @@ pub enum What {
         node: String,
         /// How many.
         count: u32,
+        /// Only those of files in this folder; of all files when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        under: Option<Folder>,
         /// For so long.
         for_ms: u64,
     },
