@@ -324,19 +324,19 @@ pub const PLANTS: &[Plant] = &[
             Oracle::Dense,
             Oracle::RecoveryIdempotent,
         ],
-        scenarios: &["bugs/queue-end-went-with-the-log", "disk-faults"],
+        scenarios: &["bugs/queue-end-went-with-the-log", "full-then-killed"],
     },
     Plant {
         name: "dead-heartbeat-not-repeated",
         about: "a client whose heartbeat met a dead connection waits for the next period",
         oracles: &[Oracle::Owner],
-        scenarios: &["bugs/heartbeat-to-a-dead-connection", "swarm"],
+        scenarios: &["bugs/heartbeat-to-a-dead-connection", "joins-in-crashes"],
     },
     Plant {
         name: "old-read-error-told",
         about: "a read that failed is told to whoever reads there next, however late",
         oracles: &[Oracle::Projection],
-        scenarios: &["bugs/stale-read-error", "swarm"],
+        scenarios: &["bugs/stale-read-error", "reads-given-up"],
     },
     Plant {
         name: "queue-file-left",

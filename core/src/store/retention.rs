@@ -88,8 +88,8 @@ impl Store {
             let end = self.log.marks().begin + self.log.file_bytes();
             let may_go = force || entry.modified_ms <= kept_since;
             // Once the log is gone, only the queue files know how far the queues were.
-            let is_known_without = end <= self.flusher.durable() && end <= self.log.marks().durable
-                || crate::planted!("queues-forgotten-by-retention");
+            let is_known = end <= self.flusher.durable() || crate::planted!("queues-forgotten-by-retention");
+            let is_known_without = is_known && end <= self.log.marks().durable;
             let is_last = self.log.files().len() < 2;
             if !may_go || gone == FILES_A_ROUND || is_last || !is_known_without {
                 break;

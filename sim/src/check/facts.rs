@@ -141,8 +141,8 @@ pub enum Noted {
 struct Reset {
     /// Requests without an answer.
     asked: u32,
-    /// It has not shown yet.
-    open: bool,
+    /// How many have not shown yet: a second one may come before the first one shows.
+    open: u32,
     /// When a message came again because of it, or of the one before it.
     taken: Option<At>,
 }
@@ -509,22 +509,22 @@ impl Facts {
     fn reset(&mut self, place: Place, asked: bool) {
         let reset = self.resets.entry(place).or_default();
         match (asked, reset.asked) {
-            (true, _) => (reset.asked, reset.open) = (reset.asked + 1, true),
-            (false, 0) => reset.open = true,
+            (true, _) => (reset.asked, reset.open) = (reset.asked + 1, reset.open + 1),
+            (false, 0) => reset.open += 1,
             (false, _) => reset.asked -= 1,
         }
     }
 
     /// Whether what was seen of a place in a line may come again because the administrator moved the group.
     pub fn was_reset(&self, place: Place, seen: At) -> bool {
-        self.resets.get(&place).is_some_and(|reset| reset.open || reset.covers(seen))
+        self.resets.get(&place).is_some_and(|reset| reset.open > 0 || reset.covers(seen))
     }
 
     /// A message that had been seen came again: if the group was moved since, this is how it shows.
     pub fn came_again(&mut self, place: Place, seen: At, at: At) {
-        let open = |reset: &&mut Reset| reset.open && !reset.covers(seen);
+        let open = |reset: &&mut Reset| reset.open > 0 && !reset.covers(seen);
         if let Some(reset) = self.resets.get_mut(&place).filter(open) {
-            (reset.open, reset.taken) = (false, Some(at));
+            (reset.open, reset.taken) = (reset.open - 1, Some(at));
         }
     }
 

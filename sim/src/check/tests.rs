@@ -380,6 +380,9 @@ fn a_reset_licenses_what_comes_again_until_it_shows() {
     );
     green(&format!("{late}{} 22 c1 got 4 g T a:0@1 k2\n 23 c1 done 4", again(20, 3)));
     broken("duplicate/same-owner", &format!("{late}{}{}", again(20, 3), again(30, 4)));
+    let twice = format!("{late} 10 reset g T a:0 0\n{}{}", again(20, 3), again(30, 4));
+    green(&format!("{twice} 33 c1 got 6 g T a:0@1 k2\n 34 c1 done 6"));
+    broken("duplicate/same-owner", &format!("{twice}{}", again(40, 5)));
     broken("duplicate/same-owner", &format!("{ONE} 6 reset g T a:1 0\n {}", again(7, 3)));
 }
 
