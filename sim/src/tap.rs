@@ -36,7 +36,7 @@ pub enum Kind {
 const GATHERED: usize = 64 << 10;
 
 /// Runs of bytes above this length enter a record as length and checksum, so that the hash of a run does not cost more than the run.
-const WHOLE: usize = 128;
+const WHOLE: usize = 4 << 10;
 
 /// Appends what is hashed. Numbers take as many bytes as they need, most of them one.
 struct Gather<'a>(&'a mut Vec<u8>);
