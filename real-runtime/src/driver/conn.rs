@@ -1,4 +1,4 @@
-//! Connections: a task that reads and decodes, a task that encodes and writes.
+//! Connections: a task that reads and decodes; the loop encodes and writes, and a task writes what the socket did not take at once.
 //!
 //! Invariant: a node hears of a connection exactly one [`Input::Opened`], then its frames in order, then exactly one
 //! [`Input::Closed`]. Unsent bytes are bounded: above a high-water mark the peer is no longer read, above a hard limit the
@@ -6,19 +6,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use seedmq_core::node::{ConnId, DialId, Input};
 use seedmq_core::wire::{Frame, codec};
 use seedmq_core::{planted, sometimes};
 use smallvec::SmallVec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::inbox::Delivery;
@@ -55,8 +56,24 @@ pub(super) struct Conn {
     at_sweep: Cell<(u64, u32)>,
     /// Not read because too much is unsent.
     paused: Cell<bool>,
+    /// Until the writer has ended.
+    out: RefCell<Option<Out>>,
+    /// The socket takes no more at present; the writer waits for it.
+    full: Cell<bool>,
     to_writer: Signal,
     to_reader: Signal,
+}
+
+/// The half of a stream that takes bytes, and what is on its way there.
+struct Out {
+    stream: Box<dyn AsyncWrite + Unpin>,
+    pen: Pen,
+}
+
+impl fmt::Debug for Out {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Out").finish_non_exhaustive()
+    }
 }
 
 /// All connections of a node.
@@ -68,7 +85,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    fn add(&self, accepted: bool) -> Rc<Conn> {
+    fn add(&self, accepted: bool, stream: Box<dyn AsyncWrite + Unpin>) -> Rc<Conn> {
         let id = ConnId(self.next.get());
         self.next.set(id.0 + 1);
         let conn = Rc::new(Conn {
@@ -80,6 +97,8 @@ impl Registry {
             moved: Cell::new(0),
             at_sweep: Cell::new((0, 0)),
             paused: Cell::new(false),
+            out: RefCell::new(Some(Out { stream, pen: Pen::default() })),
+            full: Cell::new(false),
             to_writer: Signal::default(),
             to_reader: Signal::default(),
         });
@@ -120,7 +139,7 @@ impl Registry {
 }
 
 impl Conn {
-    /// Queues a frame; true when the writer has to be told (see [`Conn::flush`]) because this is the first.
+    /// Queues a frame; true when it is the first, so that [`Conn::flush`] has to be called.
     pub(super) fn push(&self, frame: Frame, limits: &Limits) -> bool {
         if self.state.get() != State::Open {
             return false;
@@ -135,8 +154,24 @@ impl Conn {
         queue.push(frame);
         queue.len() == 1
     }
+    /// Writes what is queued, as far as the socket takes it at once; the rest is the writer's.
     pub(super) fn flush(&self) {
-        self.to_writer.raise();
+        if self.full.get() || self.state.get() != State::Open {
+            return;
+        }
+        match self.write(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => self.cut(),
+            Poll::Pending => self.to_writer.raise(),
+        }
+    }
+    /// Encodes and writes what is queued; ready when all of it is out.
+    fn write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.borrow_mut();
+        let Some(Out { stream, pen }) = &mut *out else { return Poll::Ready(Ok(())) };
+        let written = pen.write(cx, self, stream);
+        self.full.set(written.is_pending());
+        written
     }
     /// Closes after what is queued.
     pub(super) fn close(&self) {
@@ -165,8 +200,8 @@ pub(super) fn start<W: World, R, S, C: 'static>(
     R: AsyncRead + Unpin + 'static,
     S: AsyncWrite + Unpin + 'static,
 {
-    let conn = shared.registry.add(dial.is_none());
-    world.spawn(write(world.clone(), Rc::clone(&conn), stream.writer, Rc::clone(shared)));
+    let conn = shared.registry.add(dial.is_none(), Box::new(stream.writer));
+    world.spawn(write(world.clone(), Rc::clone(&conn), Rc::clone(shared)));
     world.spawn(read(conn, stream.reader, Rc::clone(shared), (dial, stream.peer, stream.local)));
 }
 
@@ -280,21 +315,38 @@ fn next_read(want: usize, got: usize, buffer: &BytesMut) -> usize {
     follow.max(codec::missing(buffer).min(2 * buffer.len()))
 }
 
-/// Encodes and writes what is queued, until the connection is gone.
-async fn write<S: AsyncWrite + Unpin, C>(world: impl World, conn: Rc<Conn>, mut writer: S, shared: Rc<Shared<C>>) {
-    let mut pen = Pen::default();
-    let sent = pen.pump(&conn, &mut writer, State::Open).await;
+/// Writes what the loop could not, until the connection is gone.
+async fn write<C>(world: impl World, conn: Rc<Conn>, shared: Rc<Shared<C>>) {
+    let sent = write_while(&conn, State::Open).await;
     if sent.is_ok() && conn.state.get() == State::Closing {
         let owed = async {
-            pen.pump(&conn, &mut writer, State::Closing).await?;
-            writer.shutdown().await
+            write_while(&conn, State::Closing).await?;
+            poll_fn(|cx| match &mut *conn.out.borrow_mut() {
+                Some(out) => Pin::new(&mut out.stream).poll_shutdown(cx),
+                None => Poll::Ready(Ok(())),
+            })
+            .await
         };
         let _ = within(&world, shared.limits.linger, owed).await;
     }
     conn.cut();
+    conn.out.take();
 }
 
-/// What a writer has taken from the queue and not written yet.
+/// Writes as long as the connection is in the state `during`; while it is closing, until nothing is left.
+async fn write_while(conn: &Conn, during: State) -> io::Result<()> {
+    poll_fn(|cx| {
+        while conn.to_writer.poll(cx).is_ready() {}
+        if conn.state.get() != during {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(conn.write(cx))?;
+        if during == State::Closing { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// What was taken from the queue and is not written yet.
 #[derive(Default)]
 struct Pen {
     frames: Vec<Frame>,
@@ -306,26 +358,22 @@ struct Pen {
 }
 
 impl Pen {
-    /// Writes as long as the connection is in the state `during`; while it is closing, until nothing is left.
-    async fn pump<S: AsyncWrite + Unpin>(&mut self, conn: &Conn, writer: &mut S, during: State) -> io::Result<()> {
-        poll_fn(|cx| {
-            loop {
-                while conn.to_writer.poll(cx).is_ready() {}
-                if conn.state.get() != during {
-                    return Poll::Ready(Ok(()));
-                }
-                if self.slices.is_empty() && !self.load(conn) {
-                    if self.unflushed {
-                        ready!(Pin::new(&mut *writer).poll_flush(cx))?;
-                        self.unflushed = false;
-                    }
-                    return if during == State::Closing { Poll::Ready(Ok(())) } else { Poll::Pending };
-                }
-                let written = ready!(self.poll_write(cx, writer))?;
-                self.written(written, conn);
-            }
-        })
-        .await
+    /// Writes until nothing is queued.
+    fn write<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &Conn,
+        stream: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while !self.slices.is_empty() || self.load(conn) {
+            let written = ready!(self.poll_write(cx, stream))?;
+            self.written(written, conn);
+        }
+        if self.unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes and encodes what is queued; false when that is nothing.

@@ -52,11 +52,6 @@ where
     for listener in setup.listeners {
         world.spawn(accept(world.clone(), listener, Rc::clone(&shared)));
     }
-    let alarm = Rc::new(Alarm::default());
-    world.spawn({
-        let (alarm, world) = (Rc::clone(&alarm), world.clone());
-        async move { alarm.run(world).await }
-    });
     let lanes = Lanes::start(&world, &shared.limits, &shared.inbox);
     let mut running = Running {
         node,
@@ -71,9 +66,8 @@ where
         world,
         shared,
     };
-    running.run(receiver, &alarm).await;
+    running.run(receiver).await;
     running.farewell().await;
-    alarm.end();
     running.lanes.end();
     running.node
 }
@@ -100,7 +94,8 @@ where
     W: World,
     P: Tap<N>,
 {
-    async fn run(&mut self, mut inbox: mpsc::Receiver<Delivery<N::Command>>, alarm: &Alarm) {
+    async fn run(&mut self, mut inbox: mpsc::Receiver<Delivery<N::Command>>) {
+        let mut alarm = Alarm::new(self.world.clone());
         let mut sweep = Sweep::new(self.shared.limits.idle, self.world.now().mono);
         let mut next = Some(Delivery::One(Input::Start));
         loop {
@@ -118,10 +113,10 @@ where
                 next = None;
                 continue;
             }
-            alarm.ring_by(wake.map_or(sweep.due, |at| at.min(sweep.due)));
+            let deadline = wake.map_or(sweep.due, |at| at.min(sweep.due));
             next = poll_fn(|cx| match inbox.poll_recv(cx) {
                 Poll::Ready(delivery) => Poll::Ready(Some(delivery.expect("the loop holds a sender"))),
-                Poll::Pending => alarm.bell.poll(cx).map(|()| None),
+                Poll::Pending => alarm.poll(cx, deadline).map(|()| None),
             })
             .await;
         }

@@ -57,8 +57,8 @@ pub fn now() -> Now {
     }
 }
 
-/// Gives the tasks that are ready a turn, without a look at the sockets: so the answers to a batch leave before the next
-/// one begins, and their readers work meanwhile.
+/// Gives the tasks that are ready a turn, without a look at the sockets: connections hand over what they have read, and write what
+/// their sockets did not take at once.
 async fn let_others_run() {
     let mut yielded = false;
     poll_fn(|cx| {
