@@ -164,6 +164,15 @@ mod tests {
             wrong.contains("a strategy is expected (AVG, AVG_BY_CIRCLE, CONSISTENT_HASH), found \"FAIR\""),
             "{wrong}"
         );
+        let fault = |text: &str| error(&format!("{SMALL}\n[[faults]]\ntarget = \"any\"\n{text}\n"));
+        assert!(
+            fault("kind = \"clock-step\"\nby-ms = 1\ntick-ms = [1_000, 0]")
+                .contains("\"tick-ms\" is expected to be at least 1")
+        );
+        let wrong = fault("kind = \"kill\"\nunder = \"config\"");
+        assert!(wrong.contains("\"under\""), "{wrong}");
+        let wrong = fault("kind = \"read-error\"\nunder = [\"config\", \"logs\"]\nfor-ms = 1");
+        assert!(wrong.contains("unknown variant `logs`"), "{wrong}");
         let event = |text: &str| error(&format!("{SMALL}\n[[events]]\n{text}\n"));
         let wrong = event("kind = \"rolling-restart\"\ntarget = \"broker-a\"\ndown-ms = 1\ngap-ms = 1");
         assert!(wrong.contains("all-brokers or all-name-servers is expected, found \"broker-a\""), "{wrong}");

@@ -52,8 +52,8 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
         What::Kill { node, silent, down_ms } => die(scene, host(node), "kill", death(scene, action, *silent), *down_ms),
         What::PowerLoss { node, down_ms } => die(scene, host(node), "power-loss", Death::PowerLost, *down_ms),
         What::Restart { node, down_ms } => restart(scene, host(node), *down_ms),
-        What::ClockStep { node, by_ms } => {
-            scene.world.step_clock(host(node), *by_ms);
+        What::ClockStep { node, by_ms, tick_ms } => {
+            scene.world.step_clock(host(node), *by_ms, *tick_ms);
             scene.fault("clock-step", host(node), node, None);
         }
         What::LostResponse { from, to, code } => filter(scene, action, (from, to.as_deref()), &[*code], None),
@@ -102,9 +102,9 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
                 scene.heal("reset", host(&a[0]), &sides(a, b));
             }
         }
-        What::SyncError { node, count, for_ms } => {
+        What::SyncError { node, count, under, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {
-                disk.fail_syncs(*count);
+                disk.fail_syncs(*count, *under);
                 scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_syncs)));
                 begin(scene, index, *for_ms);
             }
@@ -115,9 +115,9 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
             scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().lies)));
             begin(scene, index, *for_ms);
         }
-        What::ReadError { node, count, sectors, for_ms } => {
+        What::ReadError { node, count, under, sectors, for_ms } => {
             let disk = &scene.disks[&host(node)];
-            disk.fail_reads(*count);
+            disk.fail_reads(*count, *under);
             disk.go_bad(*sectors);
             scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_reads)));
             begin(scene, index, *for_ms);

@@ -66,7 +66,7 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
             disk_errors(scene);
             let disk = &scene.disks[&host(node)];
             if matches!(what, What::SyncError { .. }) {
-                disk.fail_syncs(0)
+                disk.fail_syncs(0, None)
             } else {
                 disk.fail_writes(0, None)
             }

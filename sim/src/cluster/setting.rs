@@ -28,7 +28,7 @@ pub(super) fn build(world: &Arc<World>, tape: Rc<Tape>, options: &RunOptions, lo
     let conditions = config.conditions.unwrap_or_else(|| Conditions::drawn(seed));
     world.set_links(links(config, &conditions));
     for (node, by_ms) in &config.clock_offsets_ms {
-        world.step_clock(cast.host(node), *by_ms);
+        world.step_clock(cast.host(node), *by_ms, None);
     }
     let filtered = |what: &What| {
         matches!(what, What::HeartbeatLoss { .. } | What::HeartbeatDelay { .. } | What::LostResponse { .. })

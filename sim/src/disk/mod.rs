@@ -100,15 +100,13 @@ pub(crate) struct Platter {
     /// No slow operation completes before this.
     pub stalled_until_ns: u64,
     /// Syncs that are to fail.
-    pub fail_syncs: u32,
+    fail_syncs: Failing,
     /// Syncs say that they are done, and leave what they cover in a cache.
     pub lies: bool,
     /// Reads that are to fail.
-    pub fail_reads: u32,
+    fail_reads: Failing,
     /// Writes and allocations that are to fail.
-    pub fail_writes: u32,
-    /// How the names of their files begin.
-    failing: String,
+    fail_writes: Failing,
     /// So many bytes fit in all, however large the device is.
     pub room: Option<u64>,
     pub counts: DiskCounts,
@@ -118,6 +116,26 @@ pub(crate) struct Platter {
     host: HostId,
     /// How often each kind of operation was done on each path: names the draws of the next one.
     ops: BTreeMap<u64, u64>,
+}
+
+/// Operations of one kind that are to fail.
+#[derive(Debug, Default)]
+struct Failing {
+    left: u32,
+    /// How the paths of their files begin.
+    under: String,
+}
+
+impl Failing {
+    fn new(left: u32, folder: Option<Folder>) -> Failing {
+        Failing { left, under: folder.map_or(String::new(), |folder| format!("{}/", folder.name())) }
+    }
+    /// Whether the next one, on this file, fails.
+    fn strikes(&mut self, path: &str) -> bool {
+        let strikes = self.left > 0 && path.starts_with(&self.under);
+        self.left -= u32::from(strikes);
+        strikes
+    }
 }
 
 impl Platter {
@@ -138,22 +156,18 @@ impl Platter {
     /// Bytes of a file from the device; they are in memory from then on.
     fn read_slowly(&mut self, inode: Inode, path: &str, at: u64, len: usize) -> Result<Bytes, DiskError> {
         let bad = self.image.file(inode).bad_at(at, len);
-        if self.fail_reads == 0 && bad.is_none() {
+        if bad.is_none() && !self.fail_reads.strikes(path) {
             self.image.warm(inode, at, len);
             return Ok(self.image.file(inode).read(at, len));
         }
         self.counts.failed_reads += 1;
-        if bad.is_none() {
-            self.fail_reads -= 1;
-        }
         Err(DiskError::Io(format!("{path} at byte {}: the device does not read it", bad.unwrap_or(at))))
     }
     /// Whether the device refuses the next write.
     fn refuse_write(&mut self, path: &str) -> Result<(), DiskError> {
-        if self.fail_writes == 0 || !path.starts_with(&self.failing) {
+        if !self.fail_writes.strikes(path) {
             return Ok(());
         }
-        self.fail_writes -= 1;
         self.counts.failed_writes += 1;
         Err(DiskError::Io(format!("{path}: the device does not write")))
     }
@@ -194,11 +208,10 @@ impl HostDisk {
             spec,
             extra_ns: 0,
             stalled_until_ns: 0,
-            fail_syncs: 0,
+            fail_syncs: Failing::default(),
             lies: false,
-            fail_reads: 0,
-            fail_writes: 0,
-            failing: String::new(),
+            fail_reads: Failing::default(),
+            fail_writes: Failing::default(),
             room: None,
             counts: DiskCounts::default(),
             syncing: 0,
@@ -273,26 +286,24 @@ impl HostDisk {
     pub fn slow_down(&self, extra_ns: u64) {
         self.lock().extra_ns = extra_ns;
     }
-    /// The next so many syncs fail.
-    pub fn fail_syncs(&self, count: u32) {
-        self.lock().fail_syncs = count;
+    /// The next so many syncs fail, of all files or of those in a folder.
+    pub fn fail_syncs(&self, syncs: u32, folder: Option<Folder>) {
+        self.lock().fail_syncs = Failing::new(syncs, folder);
     }
     /// Syncs lie from now on, or no more.
     pub fn lie(&self, on: bool) {
         self.lock().lies = on;
     }
-    /// The next so many reads fail; memory gives up most of what it holds, so that there are reads.
-    pub fn fail_reads(&self, reads: u32) {
+    /// The next so many reads fail, of all files or of those in a folder; memory gives up most of what it holds, so that there are reads.
+    pub fn fail_reads(&self, reads: u32, folder: Option<Folder>) {
         let mut platter = self.lock();
-        platter.fail_reads = reads;
+        platter.fail_reads = Failing::new(reads, folder);
         let mut dice = platter.dice("evict", "");
         platter.image.evict(700_000, &mut dice);
     }
     /// The next so many writes and allocations fail, of all files or of those in a folder.
     pub fn fail_writes(&self, writes: u32, folder: Option<Folder>) {
-        let mut platter = self.lock();
-        platter.fail_writes = writes;
-        platter.failing = folder.map_or(String::new(), |folder| format!("{}/", folder.name()));
+        self.lock().fail_writes = Failing::new(writes, folder);
     }
     /// So many sectors of log and queues cannot be read until they are written, or cured.
     pub fn go_bad(&self, sectors: u32) {
@@ -303,7 +314,7 @@ impl HostDisk {
     /// Everything can be read again.
     pub fn cure(&self) {
         let mut platter = self.lock();
-        platter.fail_reads = 0;
+        platter.fail_reads = Failing::default();
         platter.image.cure();
     }
     /// A bit flips on the disk.
@@ -509,5 +520,23 @@ impl Disk for SimDisk {
     fn usage(&mut self) -> Usage {
         let platter = self.disk.lock();
         Usage { total: platter.spec.capacity, free: platter.free() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_in_one_folder_leaves_the_others_alone() {
+        let mut failing = Failing::new(1, Some(Folder::Config));
+        assert!(!failing.strikes("commitlog/00000000000000000000"));
+        assert!(
+            !failing.strikes("configuration/topics.json"),
+            "the name of a folder is meant, not a beginning of names"
+        );
+        assert!(failing.strikes("config/topics.json"));
+        assert!(!failing.strikes("config/topics.json"), "only one was to fail");
+        assert!(Failing::new(1, None).strikes("index/20260101000000000"));
     }
 }

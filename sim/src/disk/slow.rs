@@ -51,8 +51,7 @@ impl SimSlow {
         self.wait("sync", path, 1).await;
         let platter = &mut *disk.lock();
         platter.syncing -= 1;
-        if platter.fail_syncs > 0 {
-            platter.fail_syncs -= 1;
+        if platter.fail_syncs.strikes(path) {
             platter.counts.failed_syncs += 1;
             platter.image.sync_failed(inode, sync);
             disk.tell(&Change::Sync { path, end: SyncEnd::Failed });

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Op, Phase, Queue, Record};
-use crate::tape::{Action, Mode, Moment, QueuePick, StoreFile, Tape, Trigger, What};
+use crate::tape::{Action, Folder, Mode, Moment, QueuePick, StoreFile, Tape, Trigger, What};
 
 /// Every action of a tape, in the order of their times.
 pub fn actions_in_words(tape: &Tape) -> Vec<String> {
@@ -93,18 +93,18 @@ fn what(what: &What) -> String {
         What::SlowDisk { node, extra_ms, for_ms } => {
             format!("the disk of {node} takes {} longer for {}", short(*extra_ms), short(*for_ms))
         }
-        What::SyncError { node, count, for_ms } => {
-            format!("{count} syncs of {node} fail within {}", short(*for_ms))
+        What::SyncError { node, count, under, for_ms } => {
+            format!("{count} syncs of {node}{} fail within {}", files("of", *under), short(*for_ms))
         }
         What::SyncLie { node, for_ms } => {
             format!("syncs of {node} only say that they are done for {}", short(*for_ms))
         }
-        What::ReadError { node, count, sectors, for_ms } => {
-            format!("{count} reads of {node} fail, and {sectors} sectors cannot be read, within {}", short(*for_ms))
+        What::ReadError { node, count, under, sectors, for_ms } => {
+            let (files, within) = (files("of", *under), short(*for_ms));
+            format!("{count} reads of {node}{files} fail, and {sectors} sectors cannot be read, within {within}")
         }
         What::WriteError { node, count, under, for_ms } => {
-            let files = under.map_or(String::new(), |folder| format!(" to files in {}", folder.name()));
-            format!("{count} writes of {node}{files} fail within {}", short(*for_ms))
+            format!("{count} writes of {node}{} fail within {}", files("to", *under), short(*for_ms))
         }
         What::StuckHandler { node, count, for_ms } => {
             let count = if *count == 1 { "next handler".into() } else { format!("next {count} handlers") };
@@ -144,9 +144,10 @@ fn what(what: &What) -> String {
             let (to, late) = (to.as_ref().map_or("everybody", String::as_str), short(*extra_ms));
             format!("requests {codes:?} of {from} to {to} come {late} late for {}", short(*for_ms))
         }
-        What::ClockStep { node, by_ms } => {
+        What::ClockStep { node, by_ms, tick_ms } => {
             let sign = if *by_ms < 0 { "-" } else { "+" };
-            format!("the wall clock of {node} jumps by {sign}{}", short(by_ms.unsigned_abs()))
+            let tick = tick_ms.map_or(String::new(), |tick| format!(" and on to the next multiple of {}", short(tick)));
+            format!("the wall clock of {node} jumps by {sign}{}{tick}", short(by_ms.unsigned_abs()))
         }
     }
 }
@@ -268,6 +269,11 @@ pub(super) fn fault(kind: &str, target: &str) -> String {
         "heal" => format!("the fault of {target} is over"),
         other => format!("{other} {target}"),
     }
+}
+
+/// The files in a folder, if a fault is about one.
+fn files(word: &str, folder: Option<Folder>) -> String {
+    folder.map_or(String::new(), |folder| format!(" {word} files in {}", folder.name()))
 }
 
 fn store_file(file: StoreFile) -> &'static str {

@@ -6,7 +6,7 @@
 use super::{choose, chosen, draw, draw_signed, moment};
 use crate::dice::{Dice, entity};
 use crate::scenario::{BETWEEN_SIDES, FaultKind, FaultSpec, Range, Spec};
-use crate::tape::{Action, BYTES_PER_S_MIN, Config, STUCK_MAX, Trigger, What, may_last};
+use crate::tape::{Action, BYTES_PER_S_MIN, Config, Folder, STUCK_MAX, Trigger, What, may_last};
 
 /// Adds the faults that this seed has in play.
 pub fn faults(spec: &Spec, seed: u64, config: &Config, end: u64, actions: &mut Vec<Action>) {
@@ -70,18 +70,22 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         FaultKind::Restart => What::Restart { node, down_ms: down },
         FaultKind::Pause => What::Pause { node, for_ms },
         FaultKind::SlowDisk => What::SlowDisk { node, extra_ms: length(fault.extra_ms), for_ms },
-        FaultKind::ClockStep => What::ClockStep { node, by_ms: fault.by_ms.map_or(0, |r| draw_signed(dice, r)) },
+        FaultKind::ClockStep => {
+            let by_ms = fault.by_ms.map_or(0, |r| draw_signed(dice, r));
+            What::ClockStep { node, by_ms, tick_ms: fault.tick_ms.as_ref().map(|ticks| chosen(dice, ticks)) }
+        }
         FaultKind::SyncError => {
-            What::SyncError { node, count: u32::try_from(length(fault.syncs)).unwrap_or(1).max(1), for_ms }
+            let count = count(length(fault.syncs)).max(1);
+            What::SyncError { node, count, under: folder(fault, dice), for_ms }
         }
         FaultKind::SyncLie => What::SyncLie { node, for_ms },
         FaultKind::ReadError => {
             let (count, sectors) = (count(length(fault.reads)), count(length(fault.sectors)));
-            What::ReadError { node, count, sectors, for_ms }
+            What::ReadError { node, count, under: folder(fault, dice), sectors, for_ms }
         }
         FaultKind::WriteError => {
-            let (count, under) = (count(length(fault.writes)).max(1), fault.under);
-            What::WriteError { node, count, under, for_ms }
+            let count = count(length(fault.writes)).max(1);
+            What::WriteError { node, count, under: folder(fault, dice), for_ms }
         }
         FaultKind::StuckHandler => {
             let count = count(length(fault.handlers)).clamp(1, STUCK_MAX);
@@ -127,6 +131,11 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
             What::LostResponse { from: node, to, code: *choose(dice, requests.codes())? }
         }
     })
+}
+
+/// The folder whose files a fault is about, if it is about one.
+fn folder(fault: &FaultSpec, dice: &mut Dice) -> Option<Folder> {
+    fault.under.as_ref().map(|folders| chosen(dice, folders))
 }
 
 /// The other side of a fault between nodes; nothing when nobody is left for it.

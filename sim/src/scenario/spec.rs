@@ -537,9 +537,9 @@ pub struct FaultSpec {
     /// How many writes fail (write-error).
     #[serde(default)]
     pub writes: Option<Range>,
-    /// Only those of files in this folder of the store (write-error).
+    /// Only those of files in this folder of the store (sync-error, read-error, write-error).
     #[serde(default)]
-    pub under: Option<Folder>,
+    pub under: Option<Choice<Folder>>,
     /// How many handlers do not return (stuck-handler).
     #[serde(default)]
     pub handlers: Option<Range>,
@@ -558,6 +558,9 @@ pub struct FaultSpec {
     /// How far the clock jumps (clock-step).
     #[serde(default)]
     pub by_ms: Option<Range>,
+    /// Of what the clock shows a multiple after it (clock-step).
+    #[serde(default)]
+    pub tick_ms: Option<Choice<u64>>,
 }
 
 fn always() -> u8 {

@@ -170,13 +170,14 @@ impl FaultSpec {
             ("syncs", self.syncs.is_some(), is(&[SyncError])),
             ("reads", self.reads.is_some(), is(&[ReadError])),
             ("writes", self.writes.is_some(), is(&[WriteError])),
-            ("under", self.under.is_some(), is(&[WriteError])),
+            ("under", self.under.is_some(), is(&[SyncError, ReadError, WriteError])),
             ("sectors", self.sectors.is_some(), is(&[ReadError])),
             ("handlers", self.handlers.is_some(), is(&[StuckHandler])),
             ("left-bytes", self.left_bytes.is_some(), is(&[DiskFull])),
             ("file", self.file.is_some(), is(&[BitRot, MisdirectedWrite])),
             ("ppm", self.ppm.is_some(), is(&[ClockDrift])),
             ("by-ms", self.by_ms.is_some(), is(&[ClockStep])),
+            ("tick-ms", self.tick_ms.is_some(), is(&[ClockStep])),
             ("n", self.n.is_some(), self.on.is_some()),
             ("on-node", self.on_node.is_some(), self.on.is_some()),
             (
@@ -199,10 +200,14 @@ impl FaultSpec {
                 "reads",
                 "sectors",
                 "under",
+                "tick-ms",
             ],
         )?;
         if is(&[Restart, DiskReplaced]) && self.down_ms.is_none() {
             return Err("\"down-ms\" is expected for this kind".into());
+        }
+        if self.tick_ms.as_ref().is_some_and(|ticks| ticks.0.contains(&0)) {
+            return Err("\"tick-ms\" is expected to be at least 1".into());
         }
         if is(&BETWEEN_SIDES) && self.other.is_none() {
             return Err("\"other\" is expected for this kind: the two sides".into());

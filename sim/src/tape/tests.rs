@@ -64,6 +64,11 @@ fn a_wrong_line_is_refused_by_line_column_and_expectation() {
             "unknown variant `logs`, expected one of `commitlog`, `consumequeue`, `index`, `config`",
         ),
         (
+            kill(r#","node":"broker-a","by-ms":5,"tick-ms":0"#).replace("kill", "clock-step"),
+            "0",
+            "\"tick-ms\" is expected to be at least 1, found 0",
+        ),
+        (
             kill(r#","node":"broker-z""#),
             "\"broker-z\"",
             "a node of the header is expected (ns-0, broker-a, p1, g-1), found \"broker-z\"",

@@ -255,7 +255,7 @@ fn what(config: &Config, what: &What) -> Checked {
             role(config, node, "")?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
-        What::SyncError { node, count, for_ms } => {
+        What::SyncError { node, count, for_ms, .. } => {
             role(config, node, "")?;
             most("count", *count, COUNT_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
@@ -264,7 +264,7 @@ fn what(config: &Config, what: &What) -> Checked {
             role(config, node, "broker")?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
-        What::ReadError { node, count, sectors, for_ms } => {
+        What::ReadError { node, count, sectors, for_ms, .. } => {
             role(config, node, "broker")?;
             most("count", *count, COUNT_MAX)?;
             most("sectors", *sectors, SECTORS_MAX)?;
@@ -320,8 +320,10 @@ fn what(config: &Config, what: &What) -> Checked {
             most("extra-ms", *extra_ms, TIME_MS_MAX)?;
             most("for-ms", *for_ms, TIME_MS_MAX)
         }
-        What::ClockStep { node, by_ms } => {
+        What::ClockStep { node, by_ms, tick_ms } => {
             role(config, node, "")?;
+            least("tick-ms", "tick-ms", tick_ms.unwrap_or(1), 1)?;
+            most("tick-ms", tick_ms.unwrap_or(1), TIME_MS_MAX)?;
             most("by-ms", by_ms.unsigned_abs(), TIME_MS_MAX)
         }
         What::HeartbeatLoss { from, to, for_ms, .. } => {

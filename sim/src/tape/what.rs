@@ -199,6 +199,9 @@ pub enum What {
         node: String,
         /// How many syncs.
         count: u32,
+        /// Only those of files in this folder; of all files when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        under: Option<Folder>,
         /// For so long.
         for_ms: u64,
     },
@@ -218,6 +221,9 @@ pub enum What {
         /// How many reads fail.
         #[serde(default)]
         count: u32,
+        /// Only reads of files in this folder; of all files when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        under: Option<Folder>,
         /// How many sectors of log and queues cannot be read.
         #[serde(default)]
         sectors: u32,
@@ -360,6 +366,9 @@ pub enum What {
         node: String,
         /// By so much, either way.
         by_ms: i64,
+        /// And from there to the next whole multiple of this since 1970: to the very moment at which timers and days begin.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tick_ms: Option<u64>,
     },
 }
 

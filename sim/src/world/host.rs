@@ -68,6 +68,13 @@ impl Host {
     fn drifted_ms(&self, now: u64) -> i64 {
         ((now - self.drifts_since) / 1_000_000) as i64 * self.wall_drift_ppm / 1_000_000
     }
+    /// At `now` the wall clock jumps, and from there on to the next multiple of `tick_ms`.
+    pub fn step(&mut self, now: u64, by_ms: i64, tick_ms: Option<u64>) {
+        self.wall_offset_ms += by_ms;
+        let wall_ms = self.wall_ms(now);
+        let rest = tick_ms.map_or(0, |tick_ms| wall_ms.next_multiple_of(tick_ms) - wall_ms);
+        self.wall_offset_ms += i64::try_from(rest).expect("the tape bounds ticks");
+    }
     /// From `now` on the wall clock runs so much faster; it does not jump.
     pub fn drift(&mut self, now: u64, ppm: i64) {
         self.wall_offset_ms += self.drifted_ms(now);
@@ -78,5 +85,25 @@ impl Host {
         let port = self.next_port;
         self.next_port = if port == 60_999 { 32_768 } else { port + 1 };
         port
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_to_a_tick_stands_on_it() {
+        const HOUR_MS: u64 = 3_600_000;
+        let mut host = Host::new(IpAddr::from([10, 0, 0, 1]));
+        let now = 12_345_000_000;
+        host.step(now, 1, Some(HOUR_MS));
+        assert_eq!(host.wall_ms(now), WALL_START_MS as u64 + HOUR_MS, "the next hour after 12.346 s");
+        host.step(now, -1, Some(HOUR_MS));
+        assert_eq!(host.wall_ms(now), WALL_START_MS as u64 + HOUR_MS, "a step back, and forward to the same hour");
+        host.step(now, 0, Some(HOUR_MS));
+        assert_eq!(host.wall_ms(now), WALL_START_MS as u64 + HOUR_MS, "it stands on a tick");
+        host.step(now, -7, None);
+        assert_eq!(host.wall_ms(now), WALL_START_MS as u64 + HOUR_MS - 7);
     }
 }

@@ -145,9 +145,11 @@ impl World {
         state.host(host).wall_ms(state.now())
     }
 
-    /// Lets the wall clock of a host jump.
-    pub fn step_clock(&self, host: HostId, by_ms: i64) {
-        self.lock().host_mut(host).wall_offset_ms += by_ms;
+    /// Lets the wall clock of a host jump, and from there on to the next multiple of `tick_ms` since 1970.
+    pub fn step_clock(&self, host: HostId, by_ms: i64, tick_ms: Option<u64>) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.host_mut(host).step(now, by_ms, tick_ms);
     }
 
     /// The wall clock of a host runs fast (or slow) by so many parts in a million from now on.
