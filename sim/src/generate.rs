@@ -168,9 +168,11 @@ fn workloads(spec: &Spec, seed: u64, config: &mut Config, actions: &mut Vec<Acti
     for (load, n) in spec.workload.iter().zip(0..) {
         let load = load.get_ref();
         let mut dice = Dice::new(seed, entity("workload", &[n]));
-        let until = FIRST_SEND_MS + draw(&mut dice, load.seconds) * 1_000;
+        let seconds = draw(&mut dice, load.seconds);
         let shards = draw(&mut dice, load.shards);
         let modes = modes_in_play(&mut dice, load);
+        let from = FIRST_SEND_MS + load.from_seconds.map_or(0, |range| draw(&mut dice, range)) * 1_000;
+        let until = from + seconds * 1_000;
         end = end.max(until);
         for _ in 0..draw(&mut dice, load.producers).max(1) {
             let name = format!("p{}", config.producers.len() + 1);
@@ -180,8 +182,8 @@ fn workloads(spec: &Spec, seed: u64, config: &mut Config, actions: &mut Vec<Acti
                 send_timeout_ms: draw(&mut dice, load.timeout_ms),
                 retries,
             });
-            let sends =
-                Sends { load, client: name, number: config.producers.len() as u64, until, shards, modes: &modes };
+            let number = config.producers.len() as u64;
+            let sends = Sends { load, client: name, number, from, until, shards, modes: &modes };
             sends.write(seed, actions);
         }
     }
@@ -206,6 +208,7 @@ struct Sends<'a> {
     load: &'a WorkloadSpec,
     client: String,
     number: u64,
+    from: u64,
     until: u64,
     shards: u64,
     modes: &'a [(String, u64)],
@@ -215,7 +218,7 @@ impl Sends<'_> {
     fn write(&self, seed: u64, actions: &mut Vec<Action>) {
         let mut dice = Dice::new(seed, entity(&self.client, &[3]));
         let gap = 1_000_000 / draw(&mut dice, self.load.rate).max(1);
-        let mut at = FIRST_SEND_MS * 1_000;
+        let mut at = self.from * 1_000;
         for n in 1.. {
             at += dice.between(gap / 5, gap * 9 / 5);
             if at / 1_000 >= self.until {

@@ -417,6 +417,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["tight-limits"],
     },
     Plant {
+        name: "rest-unwritten",
+        about: "what a connection does not take at once is never written, nor what comes after it",
+        oracles: &[Oracle::Convergence, Oracle::HeldPull, Oracle::Owner],
+        scenarios: &["tight-limits"],
+    },
+    Plant {
         name: "stats-end-short",
         about: "a broker that is asked for the queues of a topic leaves the last message out",
         oracles: &[Oracle::Projection],
@@ -474,6 +480,7 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "queue-file-left",
     "stats-end-short",
     "unread-for-good",
+    "rest-unwritten",
     "stored-then-skipped",
     "member-not-listed",
     "retry-topic-made-again",

@@ -244,6 +244,9 @@ pub struct WorkloadSpec {
     /// Messages per second and producer.
     #[serde(default = "rate")]
     pub rate: Range,
+    /// They begin so much later than others.
+    #[serde(default)]
+    pub from_seconds: Option<Range>,
     /// For so long.
     #[serde(default = "seconds")]
     pub seconds: Range,
