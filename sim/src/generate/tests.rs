@@ -57,6 +57,17 @@ fn seeds_draw_every_shape() {
 }
 
 #[test]
+fn a_later_workload_begins_later_and_lasts_as_long() {
+    let later = TEXT.replace("producers = [1, 3]", "producers = [1, 3]\nfrom-seconds = 40\nseconds = 5");
+    let times = |tape: &Tape| -> Vec<u64> {
+        let sends = tape.actions.iter().filter(|action| matches!(action.what, What::Send { .. }));
+        sends.map(|action| if let Trigger::At { at } = action.when { at } else { 0 }).collect()
+    };
+    let times = times(&tape(&later, 3));
+    assert!(times.len() > 20 && times.iter().all(|at| (40_500..45_500).contains(at)), "{times:?}");
+}
+
+#[test]
 fn one_more_fault_moves_no_send() {
     let more = format!("{TEXT}\n[[faults]]\nkind = \"pause\"\ntarget = \"broker\"\nfor-ms = 100\n");
     for seed in 0..10 {
