@@ -423,6 +423,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["tight-limits"],
     },
     Plant {
+        name: "cache-taken-for-disk",
+        about: "after a kill, retention takes queue entries that only the page cache holds for durable",
+        oracles: &[Oracle::Phantom, Oracle::Lost, Oracle::Dense],
+        scenarios: &["bugs/cache-taken-for-disk", "removed-while-cached"],
+    },
+    Plant {
         name: "stats-end-short",
         about: "a broker that is asked for the queues of a topic leaves the last message out",
         oracles: &[Oracle::Projection],

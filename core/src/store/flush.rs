@@ -67,9 +67,8 @@ enum Stage {
 
 impl Flusher {
     /// Goes on from what recovery found.
-    pub fn open(&mut self, number: u64, durable: u64, checkpoint: Checkpoint, now: Now) {
-        *self =
-            Flusher { number, durable, written: durable, checkpoint, cycle_at: Some(now.mono), ..Flusher::default() };
+    pub fn open(&mut self, number: u64, written: u64, durable: u64, checkpoint: Checkpoint, now: Now) {
+        *self = Flusher { number, written, durable, checkpoint, cycle_at: Some(now.mono), ..Flusher::default() };
     }
 
     /// Queue entries of the log below this are on disk.

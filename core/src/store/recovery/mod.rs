@@ -299,8 +299,17 @@ impl Store {
         (self.dispatched, self.dispatched_ms) = (marks.written, recovery.last_ms);
         let base = recovery.snapshot.as_ref().map_or(0, |snapshot| snapshot.number);
         let believed = matches!(recovery.trust, Trust::Clean | Trust::Snapshot);
-        let durable = recovery.snapshot.as_ref().filter(|_| believed).map_or(0, |snapshot| snapshot.through);
-        self.flusher.open(base + 2, durable, recovery.checkpoint, now);
+        let written = recovery.snapshot.as_ref().filter(|_| believed);
+        // What only the page cache holds is not durable yet: retention must not rely on it.
+        let durable = match written {
+            Some(snapshot) if snapshot.kind == Kind::Written && !crate::planted!("cache-taken-for-disk") => {
+                crate::sometimes!("recovery goes by what the page cache holds");
+                recovery.base.as_ref()
+            }
+            snapshot => snapshot,
+        };
+        let through = |snapshot: Option<&Snapshot>| snapshot.map_or(0, |snapshot| snapshot.through);
+        self.flusher.open(base + 2, through(written), through(durable), recovery.checkpoint, now);
         if let Some(snapshot) = recovery.snapshot.take() {
             if snapshot.kind == Kind::Written {
                 self.distrust(&snapshot, recovery.base.as_ref());
