@@ -429,6 +429,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bugs/cache-taken-for-disk", "removed-while-cached"],
     },
     Plant {
+        name: "durable-forgotten",
+        about: "a recovery that rebuilds all queues takes damage in the durable part of the log for its torn end",
+        oracles: &[Oracle::Lost, Oracle::Dense, Oracle::Projection, Oracle::Phantom],
+        scenarios: &["bugs/durable-forgotten", "rot-after-removal"],
+    },
+    Plant {
         name: "stats-end-short",
         about: "a broker that is asked for the queues of a topic leaves the last message out",
         oracles: &[Oracle::Projection],

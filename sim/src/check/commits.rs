@@ -23,7 +23,7 @@ pub struct Commit {
     pub offset: u64,
     /// Since when the queue was its own.
     pub session: Session,
-    /// Another member owned the queue too: it may tell its own, lower position with a pull at any time after this.
+    /// Another member owned the queue too, or did just before: it may tell its own, lower position with a pull at any time after this.
     pub shared: bool,
 }
 
@@ -69,7 +69,7 @@ impl Commits {
     /// A client told its position.
     pub fn committed(&mut self, facts: &Facts, found: &mut Found, (place, client): (Place, Name), offset: u64, at: At) {
         let session = facts.session(place.audience, client, place.queue);
-        let now = Commit { at, client, offset, session, shared: facts.is_shared(place, client) };
+        let now = Commit { at, client, offset, session, shared: facts.is_shared(place, client, at.1) };
         let none = || Told { all: Column::new(&self.pages), by: BTreeSet::new() };
         let Told { all, by } = self.at.entry(place).or_insert_with(none);
         by.insert(client);

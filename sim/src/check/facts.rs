@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::IN_FLIGHT_MS;
 use super::faults::{Fault, Faults, Known};
 use super::kept::{Column, Map, Pages, Texts};
 use super::subscriptions::Subscriptions;
@@ -184,6 +185,8 @@ pub struct Facts {
     owned: BTreeMap<(Name, Name, Name), BTreeMap<QueueId, Session>>,
     /// The clients behind `owned`, by place.
     owners: HashMap<Place, BTreeSet<Name>>,
+    /// The last two clients that gave a place up, and when.
+    left: HashMap<Place, Vec<(Name, f64)>>,
     members: BTreeMap<Name, (Name, Name)>,
     clients: BTreeSet<Name>,
 }
@@ -211,6 +214,7 @@ impl Facts {
             visits: Map::new(pages, 0),
             owned: BTreeMap::new(),
             owners: HashMap::new(),
+            left: HashMap::new(),
             members: BTreeMap::new(),
             clients: BTreeSet::new(),
         }
@@ -345,9 +349,12 @@ impl Facts {
         self.owned.get(&key).and_then(|queues| queues.get(&queue)).copied().unwrap_or_default()
     }
 
-    /// Whether another client owns a queue as well at the moment.
-    pub fn is_shared(&self, place: Place, client: Name) -> bool {
-        self.owners.get(&place).is_some_and(|owners| owners.iter().any(|owner| *owner != client))
+    /// Whether another client owns a queue as well at the moment, or gave it up so shortly before that what it said may still be on its
+    /// way.
+    pub fn is_shared(&self, place: Place, client: Name, now: f64) -> bool {
+        let owns = self.owners.get(&place).is_some_and(|owners| owners.iter().any(|owner| *owner != client));
+        let mut left = self.left.get(&place).into_iter().flatten();
+        owns || left.any(|(other, at)| *other != client && at + IN_FLIGHT_MS >= now)
     }
 
     /// Takes a line.
@@ -485,7 +492,10 @@ impl Facts {
         self.audiences.entry(topic).or_default().entry(audience).or_insert(at.1);
         let ids: BTreeSet<QueueId> = queues.iter().map(|q| self.queue_id(topic, q)).collect();
         let before = self.owned.remove(&(client, audience, topic)).unwrap_or_default();
-        before.keys().filter(|queue| !ids.contains(queue)).for_each(|queue| self.disown(client, audience, *queue));
+        before
+            .keys()
+            .filter(|queue| !ids.contains(queue))
+            .for_each(|queue| self.disown(client, audience, *queue, at.1));
         let mut owned = BTreeMap::new();
         for queue in ids {
             self.owners.entry(Place { audience, queue }).or_default().insert(client);
@@ -497,8 +507,14 @@ impl Facts {
         Noted::Nothing
     }
 
-    fn disown(&mut self, client: Name, audience: Name, queue: QueueId) {
+    fn disown(&mut self, client: Name, audience: Name, queue: QueueId, now: f64) {
         let place = Place { audience, queue };
+        let left = self.left.entry(place).or_default();
+        left.retain(|(other, _)| *other != client);
+        left.push((client, now));
+        if left.len() > 2 {
+            left.remove(0);
+        }
         let Some(owners) = self.owners.get_mut(&place) else { return };
         owners.remove(&client);
         if owners.is_empty() {
@@ -538,7 +554,7 @@ impl Facts {
                 let of_it: Vec<_> = of_it.map(|(key, _)| *key).collect();
                 for key in of_it {
                     let queues = self.owned.remove(&key).unwrap_or_default();
-                    queues.into_keys().for_each(|queue| self.disown(client, key.1, queue));
+                    queues.into_keys().for_each(|queue| self.disown(client, key.1, queue, t));
                 }
                 self.subscriptions.gone(client, t);
                 Noted::Gone(client)

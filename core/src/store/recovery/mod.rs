@@ -120,6 +120,8 @@ pub(super) struct Recovery {
     snapshot: Option<Snapshot>,
     /// The newest snapshot whose claims survive a power cut, when `snapshot` is a later one.
     base: Option<Snapshot>,
+    /// Up to where a snapshot called the log durable whose queues are not believed.
+    log_durable: Option<u64>,
     checkpoint: Checkpoint,
     /// Whether the operating system ran on since the snapshot.
     same_boot: bool,

@@ -314,14 +314,14 @@ impl Recovery {
         match &self.snapshot {
             Some(snapshot) => snapshot.durable,
             None if self.trust == Trust::Foreign => self.queues_from,
-            None => 0,
+            None => self.log_durable.unwrap_or(0),
         }
     }
 
     /// Whether the Java checkpoint says that a record of this age was durable. Where our own snapshot says it better, the
     /// times, which may jump, are not asked.
     pub(super) fn is_old(&self, store_ms: i64) -> bool {
-        self.snapshot.is_none() && (1..self.checkpoint.log_ms).contains(&store_ms)
+        self.snapshot.is_none() && self.log_durable.is_none() && (1..self.checkpoint.log_ms).contains(&store_ms)
     }
 
     /// Store time of a record of which at least the head is given.
