@@ -215,6 +215,10 @@ pub fn hunt_table(all: &[Found]) -> String {
         writeln!(text, "{} of {} found; median {median:.1} CPU s, at most {most:.1}", costs.len(), all.len())
             .expect("a string takes any text");
     }
+    for f in all.iter().filter(|f| !f.is_as_expected()) {
+        let why = if f.detected_by.is_none() { "not found" } else { "red without faults, which it may not be" };
+        writeln!(text, "not as expected: {}: {why}", f.plant).expect("a string takes any text");
+    }
     text
 }
 
@@ -288,6 +292,7 @@ mod tests {
         let others = [("owner/no-owner/consumer/normal".to_string(), 2)].into();
         let missed =
             Found { plant: "no-bug".into(), detected_by: None, handle: None, others, quiet: (3, 1), ..found.clone() };
-        insta::assert_snapshot!(hunt_table(&[found, missed]));
+        let loud = Found { plant: "loud-bug".into(), quiet: (3, 1), ..found.clone() };
+        insta::assert_snapshot!(hunt_table(&[found, missed, loud]));
     }
 }

@@ -466,6 +466,7 @@ pub const SHOW_WITHOUT_FAULTS: &[&str] = &[
     "queue-offset-hole",
     "batch-stored-twice",
     "batch-sent-twice",
+    "hold-not-rechecked",
     "full-hold-answers-at-once",
     "offset-commit-regresses",
     "lock-granted-twice",
