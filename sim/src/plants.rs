@@ -86,6 +86,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-gone"],
     },
     Plant {
+        name: "late-registration-taken",
+        about: "the name server believes a registration on a connection that its broker has given up, and the end of that connection",
+        oracles: &[Oracle::Owner, Oracle::Route],
+        scenarios: &["late-registrations"],
+    },
+    Plant {
         name: "wipe-forgotten",
         about: "the name server says that it took a broker's write permission, and did not",
         oracles: &[Oracle::Route],
@@ -232,7 +238,7 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "large-registration-plain",
         about: "the broker registers thousands of topics without packing them",
-        oracles: &[Oracle::Route],
+        oracles: &[Oracle::Route, Oracle::Convergence],
         scenarios: &["many-topics"],
     },
     Plant {

@@ -307,7 +307,7 @@ impl NameServer {
             request::REGISTER_BROKER => self.on_register(conn, frame, cx),
             request::QUERY_DATA_VERSION => self.on_query_version(conn, frame, cx),
             request::BROKER_HEARTBEAT => self.on_broker_heartbeat(conn, frame, cx),
-            request::UNREGISTER_BROKER => self.on_unregister(frame, cx),
+            request::UNREGISTER_BROKER => self.on_unregister(conn, frame, cx),
             request::GET_BROKER_MEMBER_GROUP => self.on_member_group(frame),
             request::GET_BROKER_CLUSTER_INFO => self.on_cluster_info(frame),
             request::WIPE_WRITE_PERM_OF_BROKER | request::ADD_WRITE_PERM_OF_BROKER => self.on_write_perm(frame, cx),

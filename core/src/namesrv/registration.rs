@@ -67,6 +67,7 @@ impl NameServer {
                 let text = format!("{} has the id of a broker of a newer epoch and is ignored", header.broker_addr);
                 cx.out.event(NameServerEvent::Notice(text));
             }
+            Registered::Late => {}
             Registered::Done { first, changed, master, replaced } => {
                 tell_removed(replaced, Gone::Replaced, cx);
                 if first || changed > 0 {
@@ -119,8 +120,11 @@ impl NameServer {
         Ok(Some(Frame::response(frame, response::SUCCESS)))
     }
 
-    pub(super) fn on_unregister(&mut self, frame: &Frame, cx: &mut Cx<'_, NameServerEvent>) -> Handled {
+    pub(super) fn on_unregister(&mut self, conn: ConnId, frame: &Frame, cx: &mut Cx<'_, NameServerEvent>) -> Handled {
         let header = UnregisterBrokerHeader::read(&frame.fields)?;
+        if self.routes.is_late(&header.cluster_name, &header.broker_addr, conn) {
+            return Ok(Some(Frame::response(frame, response::SUCCESS)));
+        }
         let gone = self.routes.remove(&header.broker_name, &header.broker_addr);
         tell_removed(gone.into_iter().collect(), Gone::Unregistered, cx);
         Ok(Some(Frame::response(frame, response::SUCCESS)))

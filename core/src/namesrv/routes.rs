@@ -64,6 +64,8 @@ pub enum Registered {
     Incomplete,
     /// It is ignored: a broker of a newer epoch has this id.
     Outdated,
+    /// It is ignored: the broker has registered on a newer connection since it sent this.
+    Late,
     /// It is refused: a table is full.
     Full(&'static str),
 }
@@ -114,6 +116,9 @@ impl RouteTable {
     ) -> Registered {
         let (name, addr, id) = (&header.broker_name, &header.broker_addr, header.broker_id);
         let version = topics.data_version.clone().unwrap_or_default();
+        if self.is_late(&header.cluster_name, addr, arrival.conn) {
+            return Registered::Late;
+        }
         if let Some(refusal) = self.refuses(header, topics, &version, limits) {
             return refusal;
         }
@@ -273,9 +278,23 @@ impl RouteTable {
         self.live.get(&(cluster.to_owned(), addr.to_owned())).map(|live| &live.version)
     }
 
+    /// Whether what a broker says was under way since before it opened the connection on which it registered: it has given this one up,
+    /// and what comes of it, its end above all, is no news of the broker. (In Java the late one wins, and the broker is
+    /// gone until it registers again.)
+    pub fn is_late(&self, cluster: &str, addr: &str, conn: ConnId) -> bool {
+        let newer = self.live.get(&(cluster.to_owned(), addr.to_owned())).is_some_and(|live| conn < live.conn);
+        if newer {
+            sometimes!("a broker is heard on a connection that it has given up");
+        }
+        newer && !planted!("late-registration-taken")
+    }
+
     /// A broker showed that it lives, on this connection: the one that it registered on may be long dead without our
     /// knowing, and its end is no news of the broker then. (Java keeps the old one until the next registration.)
     pub fn heard(&mut self, cluster: &str, addr: &str, conn: ConnId, now: Instant) {
+        if self.is_late(cluster, addr, conn) {
+            return;
+        }
         if let Some(live) = self.live.get_mut(&(cluster.to_owned(), addr.to_owned())) {
             if live.conn != conn {
                 sometimes!("a broker is heard on another connection");

@@ -330,6 +330,27 @@ fn the_end_of_an_old_connection_is_no_news() {
 }
 
 #[test]
+fn what_comes_late_on_a_connection_that_its_broker_gave_up_changes_nothing() {
+    let mut desk = Desk::new(NameServerConfig::default());
+    let (old, new) = (registration("a", 0, "10.0.0.1:10911", &["T", "U"]), two_topics());
+    desk.request(1, old.frame());
+    let mut new = Registration { version: DataVersion { counter: 2, ..new.version.clone() }, ..new };
+    new.topics[0].read_queue_nums = 8;
+    desk.request(2, new.frame());
+    let reads = |desk: &mut Desk| desk.route("T").map(|route| route.queue_datas[0].read_queue_nums);
+    for late in [old.frame(), old.query(&old.version), old.unregister()] {
+        let out = desk.request(1, late);
+        assert_eq!((answers(&out)[0].code, events(&out).len()), (0, 0));
+        assert_eq!(reads(&mut desk), Ok(8));
+    }
+    assert_eq!(reasons(&desk.step(Input::Closed { conn: ConnId(1) })), []);
+    assert_eq!(reads(&mut desk), Ok(8), "the broker is there, on the connection that it opened last");
+    assert_eq!(reasons(&desk.step(Input::Closed { conn: ConnId(2) })), [Gone::Closed]);
+    desk.request(1, old.frame());
+    assert_eq!(reads(&mut desk), Ok(4), "nobody else is known at that address now");
+}
+
+#[test]
 fn unregistration_takes_the_topics_of_the_last_replica() {
     let mut desk = Desk::new(NameServerConfig::default());
     let (a, b) = (two_topics(), registration("b", 0, "10.0.0.2:10911", &["T", "V"]));

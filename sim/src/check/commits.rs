@@ -81,22 +81,33 @@ impl Commits {
         all.push(now);
     }
 
-    /// When a group was past a position that a message got at `from`, as far as it told. Shortly after a power cut a member may tell one of
-    /// before, until the broker sends it back or another member begins; then the next one that it tells is no confirmation.
+    /// When a group was past a position that a message got at `from`, as far as it told. After a power cut a member may tell one of before,
+    /// until it has had peace enough for the broker to send it back, another member begins, or it gives the queue up; then the next one
+    /// that is told is no confirmation, and neither is silence.
     pub fn passed(&self, facts: &Facts, place: Place, offset: u64, from: f64) -> f64 {
         let Some(Told { all, .. }) = self.at.get(&place) else { return f64::INFINITY };
         let (_, queue) = facts.queue(place.queue);
         let up = |cut: &Fault| cut.until.unwrap_or(f64::INFINITY);
         let cuts: Vec<f64> = facts.faults.cuts(queue, 0.0, from).map(up).collect();
         // Who began after it began where the broker said.
-        let may_be_stale =
-            |told: &Commit| cuts.iter().any(|up| told.session.since.1 <= *up && told.at.1 <= up + AFTERMATH_MS);
+        let may_be_stale = |told: &Commit| {
+            let kept = |up: &f64| {
+                told.session.since.1 <= *up && peace(facts, place, told.client, *up, told.at.1) < AFTERMATH_MS
+            };
+            cuts.iter().any(kept)
+        };
+        let stayed = |told: &Commit| {
+            let gave_up = facts.gave_up(place, told.client).filter(|left| *left >= told.at.1);
+            gave_up.is_none_or(|left| left > told.at.1 + AFTERMATH_MS)
+        };
         let mut later = (all.partition_point(|c| c.at.1 < from)..all.len()).map(|i| all.get(i)).peekable();
         while let Some(told) = later.next() {
             let confirms = |next: &Commit| {
-                (next.client, next.session) == (told.client, told.session) && next.offset >= told.offset
+                (next.client, next.session) == (told.client, told.session)
+                    && next.offset >= told.offset
+                    && peace(facts, place, told.client, told.at.1, next.at.1) >= AFTERMATH_MS.min(next.at.1 - told.at.1)
             };
-            if told.offset > offset && (!may_be_stale(&told) || later.peek().is_none_or(confirms)) {
+            if told.offset > offset && (!may_be_stale(&told) || later.peek().map_or_else(|| stayed(&told), confirms)) {
                 return told.at.1;
             }
         }
@@ -127,6 +138,18 @@ impl Commits {
         let late = by.iter().any(|other| *other != client && delayed(facts, *other, from, until));
         !late && !disturbed(facts, place, client, from, until)
     }
+}
+
+/// The longest time within a range in which no fault was between a client and the broker of a queue, ms.
+fn peace(facts: &Facts, place: Place, client: Name, from: f64, to: f64) -> f64 {
+    let (_, queue) = facts.queue(place.queue);
+    let client = facts.name(client);
+    let (mut longest, mut since) = (0.0_f64, from);
+    for fault in facts.faults.during(from, to).filter(|f| f.touches(client) || f.touches_queue(queue)) {
+        longest = longest.max(fault.from - since);
+        since = since.max(fault.until.unwrap_or(f64::INFINITY));
+    }
+    longest.max(to - since)
 }
 
 /// Whether a fault could have kept requests of a client on their way.

@@ -357,6 +357,11 @@ impl Facts {
         owns || left.any(|(other, at)| *other != client && at + IN_FLIGHT_MS >= now)
     }
 
+    /// When a client last gave a place up, if it was one of the last two that did.
+    pub fn gave_up(&self, place: Place, client: Name) -> Option<f64> {
+        self.left.get(&place)?.iter().find(|(other, _)| *other == client).map(|(_, at)| *at)
+    }
+
     /// Takes a line.
     pub fn note(&mut self, line: u64, record: &Record) -> Noted {
         let at = (line, record.t);

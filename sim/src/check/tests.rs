@@ -470,6 +470,17 @@ fn lost_when_a_member_reads_less_after_a_power_cut() {
     let after =
         sent_back("power a 0@2", "2").replace(" 0.1 c1 has g T a:0\n", "").replace("5 c1", "4.5 c1 has g T a:0\n 5 c1");
     assert_eq!(lost(&after), ["lost/never-delivered"], "it began after the cut, where the broker said");
+    let cut_off = sent_back("power a 0@2", "9")
+        .replace(" 7 c1", " 5 fault requests c1\n 40000 fault heal c1\n 41000 c1")
+        .replace(" 8 c1 commit g T a:0 9", " 42000 c1 commit g T a:0 2");
+    assert_eq!(lost(&cut_off), [] as [&str; 0], "it had no peace");
+    let leaves = |at: &str| {
+        let all = sent_back("power a 0@2", "2");
+        let (before, _) = all.split_once("7 c1").expect("it commits again");
+        format!("{before}{at} c1 has g T\n 99 end")
+    };
+    assert_eq!(lost(&leaves("6")), [] as [&str; 0], "it gave the queue up before the broker could send it back");
+    assert_eq!(lost(&leaves("40000")), ["lost/never-delivered"], "the broker would have sent it back by then");
 }
 
 /// A member stands still with a message in its memory, a power cut takes it from the disk, and what is sent after that is

@@ -206,6 +206,13 @@ impl Looks {
             _ => None,
         }
     }
+    /// The routes in the last copy of a name server.
+    pub fn routes(&self, host: HostId) -> Option<&BTreeMap<(String, String), (i32, i32)>> {
+        match &self.taken.get(&host)?.look {
+            Look::NameServer(routes) => Some(routes),
+            _ => None,
+        }
+    }
     /// The last copy of everything, for people; of topics only those that are wanted.
     pub fn ends(&self, wanted: &dyn Fn(&str) -> bool) -> impl Iterator<Item = (HostId, EndState)> {
         self.taken.iter().map(move |(host, taken)| (*host, taken.look.end_state(wanted)))

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every phase has a bound in virtual time, and passing it is a violation, not a hang.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use seedmq_reports::{Oracle, Violation};
@@ -111,14 +112,24 @@ async fn set_up(scene: &Rc<Scene>, cut: u64) -> bool {
     if !proceed(scene, SETUP_NS.min(cut), all_ready).await {
         return false;
     }
+    let mut due = Vec::new();
     for (topic, shape) in &scene.tape.header.config.topics {
         let named = |name: &String| scene.cast.host(name);
         let at: Vec<HostId> =
             if shape.brokers.is_empty() { brokers.clone() } else { shape.brokers.iter().map(named).collect() };
         operate::topic_at(scene, topic, shape.queues, &at);
+        due.extend(at.into_iter().map(|host| (topic.clone(), scene.cast.name(host).to_owned())));
     }
-    let created = |scene: &Rc<Scene>| scene.seen(|seen| seen.asked.is_empty());
-    proceed(scene, SETUP_NS.min(cut), created).await
+    // A producer that came before all brokers have registered a topic would choose its queues among too few.
+    let servers = scene.cast.name_servers();
+    let told = |scene: &Rc<Scene>| {
+        scene.seen(|seen| {
+            seen.looks.want(&servers);
+            let knows_all = |routes: &BTreeMap<_, _>| due.iter().all(|topic| routes.contains_key(topic));
+            seen.asked.is_empty() && servers.iter().all(|host| seen.looks.routes(*host).is_some_and(knows_all))
+        })
+    };
+    proceed(scene, SETUP_NS.min(cut), told).await
 }
 
 async fn liveness(scene: &Rc<Scene>, cut: u64) {

@@ -22,6 +22,7 @@ use super::oracles::settle::{Suspects, Unsettled};
 use super::oracles::shown::Shown;
 use super::oracles::stale::Stale;
 use super::oracles::stores::Judged;
+use super::oracles::topics::KnownTopics;
 use super::recovered::Recovered;
 
 use super::cast::Cast;
@@ -108,6 +109,7 @@ pub(crate) struct Seen {
     pub disk_errors: BTreeMap<usize, (HostId, u64)>,
     /// What was damaged on disks, and may be.
     pub atlas: Atlas,
+    pub topics: KnownTopics,
     /// The files of each broker that were judged last.
     pub judged: BTreeMap<HostId, Judged>,
     /// Brokers that could not open their stores on a disk that fails.
@@ -245,9 +247,13 @@ impl Scene {
     /// The process of a host is no more.
     pub fn gone(&self, host: HostId) {
         let (now, lane) = (self.now(), self.cast.lane(host));
+        let left = self.disks.get(&host);
         self.seen(|seen| {
             seen.gone(host);
             seen.picture.gone(now, lane);
+            if let Some(disk) = left {
+                disk.look(|image| seen.topics.ended(host, image));
+            }
         });
     }
     /// Virtual time, ns.

@@ -108,6 +108,9 @@ impl RoleTap {
     }
     /// What a broker did in a batch.
     fn judge(&mut self, inside: Option<(&Topics, u64)>) {
+        if let Some((topics, _)) = inside.filter(|(topics, _)| self.topics.moved(topics)) {
+            self.scene.seen(|seen| seen.topics.note(self.host, topics.configs().into_keys().collect()));
+        }
         let found = [
             (Oracle::Bounds, self.full.settled(self.scene.now(), inside.map(|(_, appended)| appended))),
             (Oracle::Route, inside.and_then(|(topics, _)| self.topics.settled(topics))),

@@ -44,9 +44,9 @@ const RECORDS: usize = 3;
 /// What the answer to a question has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Truth {
-    /// Topics of a name server: those of its brokers; deleted ones perhaps, which a broker may have kept; and any when a broker lost its
-    /// disk: what a registration leaves out stays, as in Java (`deleteTopicWithBrokerRegistration`).
-    Topics { are: BTreeSet<String>, deleted: BTreeSet<String>, forgotten: bool },
+    /// Topics of a name server: those of its brokers; perhaps deleted ones, which a broker may have kept, and those that a broker had not
+    /// written down when it died (see [`super::topics::KnownTopics`]); and any when a broker lost its disk.
+    Topics { are: BTreeSet<String>, perhaps: BTreeSet<String>, any: bool },
     /// Address of each broker.
     Brokers(BTreeMap<String, String>),
     /// Client ids of a group: those that have told the broker, all that run, and how those begin that went without the broker's knowing.
@@ -126,9 +126,9 @@ impl Truth {
     /// What is wrong with what is told, in words.
     fn wrong(&self, told: &Told) -> Option<String> {
         match (self, told) {
-            (Truth::Topics { are, deleted, forgotten }, Told::Topics(told)) => {
-                let may_be: BTreeSet<String> = are.union(deleted).cloned().collect();
-                unlike(are, if *forgotten { told } else { &may_be }, told)
+            (Truth::Topics { are, perhaps, any }, Told::Topics(told)) => {
+                let may_be: BTreeSet<String> = are.union(perhaps).cloned().collect();
+                unlike(are, if *any { told } else { &may_be }, told)
             }
             (Truth::Brokers(are), Told::Brokers(told)) => {
                 let named = |all: &BTreeMap<String, String>| {
@@ -390,9 +390,10 @@ fn about_brokers(scene: &Scene, host: HostId, brokers: &Brokers) {
         brokers.keys().flat_map(|host| scene.seen(|seen| seen.atlas.licence(*host)).deleted).collect();
     let are =
         known().flat_map(|(_, look)| look.topics.keys().filter(|topic| !deleted.contains(*topic)).cloned()).collect();
-    let forgotten = brokers.keys().any(|host| scene.seen(|seen| seen.atlas.is_new(*host)));
+    let perhaps = scene.seen(|seen| deleted.union(seen.topics.forgotten()).cloned().collect());
+    let any = brokers.keys().any(|host| scene.seen(|seen| seen.atlas.is_new(*host)));
     let frame = Frame::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
-    put(scene, addr(), frame, "for its topics".to_owned(), Truth::Topics { are, deleted, forgotten });
+    put(scene, addr(), frame, "for its topics".to_owned(), Truth::Topics { are, perhaps, any });
 }
 
 fn broker(scene: &Scene, host: HostId) -> (HostId, Addr) {
@@ -410,13 +411,13 @@ mod tests {
     #[test]
     fn what_is_told_must_be_what_is() {
         let allows = |truth: &Truth, told: Told| truth.wrong(&told).is_none();
-        let topics = Truth::Topics { are: set(&["a", "b"]), deleted: set(&["c"]), forgotten: false };
+        let topics = Truth::Topics { are: set(&["a", "b"]), perhaps: set(&["c"]), any: false };
         assert!(
             allows(&topics, Told::Topics(set(&["a", "b"]))) && allows(&topics, Told::Topics(set(&["a", "b", "c"])))
         );
         assert!(!allows(&topics, Told::Topics(set(&["a"]))) && !allows(&topics, Told::Topics(set(&["a", "b", "d"]))));
-        let forgotten = Truth::Topics { are: set(&["a"]), deleted: set(&[]), forgotten: true };
-        assert!(allows(&forgotten, Told::Topics(set(&["a", "d"]))) && !allows(&forgotten, Told::Topics(set(&["d"]))));
+        let any = Truth::Topics { are: set(&["a"]), perhaps: set(&[]), any: true };
+        assert!(allows(&any, Told::Topics(set(&["a", "d"]))) && !allows(&any, Told::Topics(set(&["d"]))));
         let members = Truth::Members { told: set(&["x"]), run: set(&["x", "y"]), ghosts: set(&["g@"]) };
         assert!(allows(&members, Told::Members(set(&["x"]))) && allows(&members, Told::Members(set(&["x", "y"]))));
         assert!(!allows(&members, Told::Members(set(&["y"]))), "one that told the broker is missing");

@@ -6,10 +6,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seedmq_core::broker::topics::Topics;
-use seedmq_core::wire::Frame;
+use seedmq_core::broker::topics::{Topics, TopicsFile};
 use seedmq_core::wire::codes::request;
 use seedmq_core::wire::topic::TopicConfig;
+use seedmq_core::wire::{Frame, json};
+
+use crate::disk::Image;
+use crate::world::HostId;
+
+/// The topics that brokers know, and those that a disk had not kept when the life of its broker ended: name servers may have been told of
+/// them, and what a registration leaves out stays there, as in Java (`deleteTopicWithBrokerRegistration`).
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct KnownTopics {
+    of: BTreeMap<HostId, BTreeSet<String>>,
+    forgotten: BTreeSet<String>,
+}
+
+impl KnownTopics {
+    /// A broker knows these from now on.
+    pub fn note(&mut self, host: HostId, topics: BTreeSet<String>) {
+        self.of.insert(host, topics);
+    }
+    /// The life of a broker ended, and left this.
+    pub fn ended(&mut self, host: HostId, left: &Image) {
+        let Some(known) = self.of.remove(&host) else { return };
+        let file = left.content("config/topics.json");
+        let kept = file.and_then(|text| json::from_slice::<TopicsFile>(&text).ok()).unwrap_or_default();
+        self.forgotten.extend(known.into_iter().filter(|topic| !kept.topic_config_table.contains_key(topic)));
+    }
+    /// What brokers have known and had not written down.
+    pub fn forgotten(&self) -> &BTreeSet<String> {
+        &self.forgotten
+    }
+}
 
 /// The topics of a broker as they were after its last batch.
 #[derive(Debug, Default)]
@@ -26,16 +55,18 @@ impl TopicWatch {
             self.named.extend(frame.fields.get("topic").map(ToOwned::to_owned));
         }
     }
+    /// Whether the topics are others than after the last batch.
+    pub fn moved(&self, topics: &Topics) -> bool {
+        self.last.as_ref().is_none_or(|(seen, _)| *seen != topics.version())
+    }
     /// A batch is over: the clause that is broken, and how.
     pub fn settled(&mut self, topics: &Topics) -> Option<(&'static str, String)> {
         let named = std::mem::take(&mut self.named);
-        let version = topics.version();
-        let before = match &self.last {
-            Some((seen, _)) if *seen == version => return None,
-            _ => self.last.take(),
-        };
-        let configs = topics.configs();
-        let found = before.and_then(|(seen, before)| judge(version - seen, &before, &configs, &named));
+        if !self.moved(topics) {
+            return None;
+        }
+        let (version, configs) = (topics.version(), topics.configs());
+        let found = self.last.take().and_then(|(seen, before)| judge(version - seen, &before, &configs, &named));
         self.last = Some((version, configs));
         found
     }
