@@ -141,10 +141,11 @@ fn removed(facts: &Facts, message: &Message, queue: &Queue, offset: Option<u64>)
     })
 }
 
-/// Whether the acknowledgement may have left the broker before the cut: it was there before, came while the broker was down, or its
-/// client was late since before.
+/// Whether the acknowledgement may have left the broker before the cut: it was there before, came while the broker was down, its client was
+/// late since before, or it was under way. Who had to try again was acknowledged by the next life.
 fn acked_before(message: &Message, cut: &Fault) -> bool {
-    message.answered <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
+    let under_way = message.attempts == Some(1) && message.ended.1 <= cut.from + IN_FLIGHT_MS;
+    under_way || message.answered <= cut.from || cut.until.is_none_or(|back| back >= message.ended.1)
 }
 
 fn lost(

@@ -32,7 +32,7 @@ fn op(client: &str, words: &[&str]) -> Op {
             queue,
             offset,
             error: None,
-            attempts: None,
+            attempts: words.get(3).and_then(|tries| tries.strip_prefix("in")).map(|n| n.parse().expect("a number")),
         }
     };
     let deliver = |phase| Op::Deliver {
@@ -259,6 +259,16 @@ fn lost_with_the_power() {
     assert_eq!(found_in(asynchronous(), &down), [] as [&str; 0], "the acknowledgement left before the power did");
     let (_, back) = under_way("12 p1 ok 2 a:0@1");
     assert_eq!(found_in(asynchronous(), &back), ["lost/never-delivered"], "it may be of the life after");
+    let answer = |how: &str| {
+        let sent = tail("").replace("4 p1 ok 2 a:0@1\n", "").replace("3 p1 send 2", "9 p1 send 2");
+        found_in(
+            asynchronous(),
+            &sent.replace("20 c1 has", &format!("{how}\n 2000 c1 has")).replace("30 end", "3000 end"),
+        )
+    };
+    assert_eq!(answer("900 p1 ok 2 a:0@1 in1"), [] as [&str; 0], "the answer was under way");
+    assert_eq!(answer("1100 p1 ok 2 a:0@1 in1"), ["lost/never-delivered"], "nothing is under way for so long");
+    assert_eq!(answer("900 p1 ok 2 a:0@1 in2"), ["lost/never-delivered"], "the second attempt came to the next life");
 }
 
 #[test]

@@ -102,9 +102,9 @@ pub(super) fn act(scene: &Rc<Scene>, index: usize) {
                 scene.heal("reset", host(&a[0]), &sides(a, b));
             }
         }
-        What::SyncError { node, count, under, for_ms } => {
+        What::SyncError { node, count, under, names, for_ms } => {
             if let Some(disk) = scene.disks.get(&host(node)) {
-                disk.fail_syncs(*count, *under);
+                disk.fail_syncs(*count, *under, *names);
                 scene.seen(|seen| seen.disk_errors.insert(index, (host(node), disk.counts().failed_syncs)));
                 begin(scene, index, *for_ms);
             }

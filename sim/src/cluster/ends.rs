@@ -65,10 +65,9 @@ pub(super) fn end(scene: &Rc<Scene>, index: usize) {
         What::SyncError { node, .. } | What::WriteError { node, .. } => {
             disk_errors(scene);
             let disk = &scene.disks[&host(node)];
-            if matches!(what, What::SyncError { .. }) {
-                disk.fail_syncs(0, None)
-            } else {
-                disk.fail_writes(0, None)
+            match what {
+                What::SyncError { .. } => disk.mend_syncs(),
+                _ => disk.fail_writes(0, None),
             }
             if scene.seen(|seen| seen.disk_errors.remove(&index)).is_none() {
                 heal(host(node), node);

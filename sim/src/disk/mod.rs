@@ -101,6 +101,8 @@ pub(crate) struct Platter {
     pub stalled_until_ns: u64,
     /// Syncs that are to fail.
     fail_syncs: Failing,
+    /// The same of directories.
+    fail_dir_syncs: Failing,
     /// Syncs say that they are done, and leave what they cover in a cache.
     pub lies: bool,
     /// Reads that are to fail.
@@ -209,6 +211,7 @@ impl HostDisk {
             extra_ns: 0,
             stalled_until_ns: 0,
             fail_syncs: Failing::default(),
+            fail_dir_syncs: Failing::default(),
             lies: false,
             fail_reads: Failing::default(),
             fail_writes: Failing::default(),
@@ -286,9 +289,16 @@ impl HostDisk {
     pub fn slow_down(&self, extra_ns: u64) {
         self.lock().extra_ns = extra_ns;
     }
-    /// The next so many syncs fail, of all files or of those in a folder.
-    pub fn fail_syncs(&self, syncs: u32, folder: Option<Folder>) {
-        self.lock().fail_syncs = Failing::new(syncs, folder);
+    /// The next so many syncs fail, of all files or of those in a folder, or of the directories that hold them.
+    pub fn fail_syncs(&self, syncs: u32, folder: Option<Folder>, of_names: bool) {
+        let mut platter = self.lock();
+        let failing = if of_names { &mut platter.fail_dir_syncs } else { &mut platter.fail_syncs };
+        *failing = Failing::new(syncs, folder);
+    }
+    /// No sync fails any more.
+    pub fn mend_syncs(&self) {
+        let mut platter = self.lock();
+        (platter.fail_syncs, platter.fail_dir_syncs) = (Failing::default(), Failing::default());
     }
     /// Syncs lie from now on, or no more.
     pub fn lie(&self, on: bool) {

@@ -145,7 +145,12 @@ impl SlowDisk for SimSlow {
     async fn sync_dir(&self, path: &str) -> Result<(), DiskError> {
         self.wait("sync-dir", path, 1).await;
         let platter = &mut *self.fast.disk.lock();
-        let path = parent(path);
+        let (file, path) = (path, parent(path));
+        if platter.fail_dir_syncs.strikes(file) {
+            platter.counts.failed_syncs += 1;
+            self.fast.disk.tell(&Change::SyncDir { path, end: SyncEnd::Failed });
+            return Err(DiskError::Io("sync of a directory failed".to_owned()));
+        }
         let end = if platter.lies {
             platter.counts.lies += 1;
             platter.image.dir_lied(path);

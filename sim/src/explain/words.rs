@@ -93,8 +93,9 @@ fn what(what: &What) -> String {
         What::SlowDisk { node, extra_ms, for_ms } => {
             format!("the disk of {node} takes {} longer for {}", short(*extra_ms), short(*for_ms))
         }
-        What::SyncError { node, count, under, for_ms } => {
-            format!("{count} syncs of {node}{} fail within {}", files("of", *under), short(*for_ms))
+        What::SyncError { node, count, under, names, for_ms } => {
+            let what = if *names { "syncs of directories" } else { "syncs" };
+            format!("{count} {what} of {node}{} fail within {}", files("of", *under), short(*for_ms))
         }
         What::SyncLie { node, for_ms } => {
             format!("syncs of {node} only say that they are done for {}", short(*for_ms))

@@ -76,7 +76,7 @@ fn what(fault: &FaultSpec, dice: &mut Dice, config: &Config, sides: &[String]) -
         }
         FaultKind::SyncError => {
             let count = count(length(fault.syncs)).max(1);
-            What::SyncError { node, count, under: folder(fault, dice), for_ms }
+            What::SyncError { node, count, under: folder(fault, dice), names: fault.names, for_ms }
         }
         FaultKind::SyncLie => What::SyncLie { node, for_ms },
         FaultKind::ReadError => {

@@ -534,6 +534,9 @@ pub struct FaultSpec {
     /// How many syncs fail (sync-error).
     #[serde(default)]
     pub syncs: Option<Range>,
+    /// Those of directories, which keep the names of files, instead of those of files (sync-error).
+    #[serde(default)]
+    pub names: bool,
     /// How many reads fail (read-error).
     #[serde(default)]
     pub reads: Option<Range>,

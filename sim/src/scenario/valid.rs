@@ -168,6 +168,7 @@ impl FaultSpec {
             ("bytes-per-s", self.bytes_per_s.is_some(), is(&[ThinLink])),
             ("extra-us", self.extra_us.is_some(), is(&[SlowCpu])),
             ("syncs", self.syncs.is_some(), is(&[SyncError])),
+            ("names", self.names, is(&[SyncError])),
             ("reads", self.reads.is_some(), is(&[ReadError])),
             ("writes", self.writes.is_some(), is(&[WriteError])),
             ("under", self.under.is_some(), is(&[SyncError, ReadError, WriteError])),
@@ -200,6 +201,7 @@ impl FaultSpec {
                 "reads",
                 "sectors",
                 "under",
+                "names",
                 "tick-ms",
             ],
         )?;

@@ -202,6 +202,9 @@ pub enum What {
         /// Only those of files in this folder; of all files when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         under: Option<Folder>,
+        /// Those of directories, which keep the names of files, instead of those of files.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        names: bool,
         /// For so long.
         for_ms: u64,
     },
