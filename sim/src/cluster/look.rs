@@ -41,12 +41,14 @@ pub(crate) struct BrokerLook {
     pub log: (u64, u64),
 }
 
+/// The routes of a name server, by topic that people care for and broker: queues to read and to write.
+pub(crate) type Routes = BTreeMap<(String, String), (i32, i32)>;
+
 /// The inside of any node.
 #[derive(Clone, Debug)]
 pub(crate) enum Look {
     Broker(Rc<BrokerLook>),
-    /// By topic that people care for, and broker: queues to read and to write.
-    NameServer(BTreeMap<(String, String), (i32, i32)>),
+    NameServer(Routes),
     Nothing,
 }
 
@@ -207,7 +209,7 @@ impl Looks {
         }
     }
     /// The routes in the last copy of a name server.
-    pub fn routes(&self, host: HostId) -> Option<&BTreeMap<(String, String), (i32, i32)>> {
+    pub fn routes(&self, host: HostId) -> Option<&Routes> {
         match &self.taken.get(&host)?.look {
             Look::NameServer(routes) => Some(routes),
             _ => None,

@@ -2,12 +2,12 @@
 //!
 //! Invariant: every phase has a bound in virtual time, and passing it is a violation, not a hang.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use seedmq_reports::{Oracle, Violation};
 
 use super::cast::Role;
+use super::look::Routes;
 use super::oracles::{recovery, settle, shown, stores};
 use super::scene::{Job, Scene};
 use super::{act, ends, lives, operate};
@@ -125,7 +125,7 @@ async fn set_up(scene: &Rc<Scene>, cut: u64) -> bool {
     let told = |scene: &Rc<Scene>| {
         scene.seen(|seen| {
             seen.looks.want(&servers);
-            let knows_all = |routes: &BTreeMap<_, _>| due.iter().all(|topic| routes.contains_key(topic));
+            let knows_all = |routes: &Routes| due.iter().all(|topic| routes.contains_key(topic));
             seen.asked.is_empty() && servers.iter().all(|host| seen.looks.routes(*host).is_some_and(knows_all))
         })
     };
