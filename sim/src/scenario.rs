@@ -116,6 +116,10 @@ pub fn find(name: &str) -> Result<Scenario, ScenarioError> {
     if path.is_file() {
         return Scenario::load(&path);
     }
+    if direct.extension().is_some_and(|x| x == "tape") {
+        let what = "a scenario is expected; a tape is run by `replay`".to_owned();
+        return Err(ScenarioError { file: name.into(), line: 0, what });
+    }
     let known: Vec<String> = files(&directory()).iter().map(|p| name_of(p)).collect();
     let what = format!("a scenario or a path to a .toml file is expected; there are: {}", known.join(", "));
     Err(ScenarioError { file: name.into(), line: 0, what })
@@ -124,6 +128,12 @@ pub fn find(name: &str) -> Result<Scenario, ScenarioError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_a_tape_for_a_scenario_is_told_the_way() {
+        let told = find("tapes/swarm-7.tape").expect_err("a tape is no scenario").to_string();
+        assert_eq!(told, "tapes/swarm-7.tape: a scenario is expected; a tape is run by `replay`");
+    }
 
     fn error(text: &str) -> String {
         Scenario::parse("x", "x.toml", text).map_or_else(|e| e.to_string(), |_| "fine".into())

@@ -226,7 +226,7 @@ async fn read<R: AsyncRead + Unpin, C>(
 ) {
     let opened = Input::Opened { conn: conn.id, dial, peer, local };
     // A node that has ended hears nothing more: failed sends are ignored here and below.
-    let _ = shared.inbox.send(Delivery::One(opened)).await;
+    let _ = shared.inbox.send(Delivery::one(opened)).await;
     read_frames(&conn, &mut reader, &shared).await;
     if conn.state.get() == State::Open {
         conn.cut();
@@ -235,7 +235,7 @@ async fn read<R: AsyncRead + Unpin, C>(
         conn.to_reader.wait().await;
     }
     shared.registry.remove(&conn);
-    let _ = shared.inbox.send(Delivery::One(Input::Closed { conn: conn.id })).await;
+    let _ = shared.inbox.send(Delivery::one(Input::Closed { conn: conn.id })).await;
 }
 
 /// Reads until the peer ends, breaks the protocol, or the connection is being closed.

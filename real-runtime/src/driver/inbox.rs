@@ -13,12 +13,17 @@ const DELIVERIES: usize = 256;
 /// What is handed to the loop at once.
 #[derive(Debug)]
 pub(super) enum Delivery<C> {
-    One(Input<C>),
+    /// Boxed: a frame is large, and frames come the other way.
+    One(Box<Input<C>>),
     /// All frames of one socket read, in order; never empty.
     Frames(ConnId, Vec<Frame>),
 }
 
 impl<C> Delivery<C> {
+    /// One input that is no frame.
+    pub(super) fn one(input: Input<C>) -> Delivery<C> {
+        Delivery::One(Box::new(input))
+    }
     /// How many inputs this is.
     pub(super) fn count(&self) -> usize {
         match self {
@@ -61,14 +66,14 @@ pub fn mailbox<C>() -> (Mailbox<C>, Handle<C>) {
 impl<C> Handle<C> {
     /// Asks for something; waits while the node is busy.
     pub async fn command(&self, command: C) -> Result<(), Ended> {
-        self.sender.send(Delivery::One(Input::Command(command))).await.map_err(|_| Ended)
+        self.sender.send(Delivery::one(Input::Command(command))).await.map_err(|_| Ended)
     }
     /// Asks for something unless the node is too busy or gone; then gives the command back.
     pub fn try_command(&self, command: C) -> Result<(), C> {
-        self.sender.try_send(Delivery::One(Input::Command(command))).map_err(|error| match error.into_inner() {
-            Delivery::One(Input::Command(command)) => command,
-            _ => unreachable!("what was sent comes back"),
-        })
+        let Err(refused) = self.sender.try_send(Delivery::one(Input::Command(command))) else { return Ok(()) };
+        let Delivery::One(input) = refused.into_inner() else { unreachable!("what was sent comes back") };
+        let Input::Command(command) = *input else { unreachable!("what was sent comes back") };
+        Err(command)
     }
     /// Whether the node has ended and hears nothing any more.
     pub fn has_ended(&self) -> bool {
@@ -76,25 +81,21 @@ impl<C> Handle<C> {
     }
     /// Asks for a graceful end unless the node is too busy or gone.
     pub fn try_stop(&self) -> Result<(), Ended> {
-        self.sender.try_send(Delivery::One(Input::Stop)).map_err(|_| Ended)
+        self.sender.try_send(Delivery::one(Input::Stop)).map_err(|_| Ended)
     }
     /// Asks for a graceful end.
     pub async fn stop(&self) -> Result<(), Ended> {
-        self.sender.send(Delivery::One(Input::Stop)).await.map_err(|_| Ended)
+        self.sender.send(Delivery::one(Input::Stop)).await.map_err(|_| Ended)
     }
     /// Asks for something from a thread that runs no tasks.
     pub fn blocking_command(&self, command: C) {
         // A node that has ended needs no asking.
-        let _ = self.sender.blocking_send(Delivery::One(Input::Command(command)));
+        let _ = self.sender.blocking_send(Delivery::one(Input::Command(command)));
     }
     /// Asks for a graceful end from a thread that runs no tasks.
     pub fn blocking_stop(&self) {
         // A node that has ended needs no asking.
-        let _ = self.sender.blocking_send(Delivery::One(Input::Stop));
-    }
-    /// Whether the node has ended.
-    pub fn is_ended(&self) -> bool {
-        self.sender.is_closed()
+        let _ = self.sender.blocking_send(Delivery::one(Input::Stop));
     }
     /// Waits until the node has ended.
     pub async fn ended(&self) {

@@ -188,7 +188,7 @@ async fn path_lane<W: World, C>(world: W, queue: Rc<Keyed<Addr, PathJob>>, inbox
 
 async fn answer<C>(inbox: &mpsc::Sender<Delivery<C>>, done: DiskDone) {
     // A node that has ended needs no answer.
-    let _ = inbox.send(Delivery::One(Input::Disk(done))).await;
+    let _ = inbox.send(Delivery::one(Input::Disk(done))).await;
 }
 
 /// See [`DiskAsk::Replace`]. At every moment `path` holds the old content or the new one, whole.

@@ -97,7 +97,7 @@ where
     async fn run(&mut self, mut inbox: mpsc::Receiver<Delivery<N::Command>>) {
         let mut alarm = Alarm::new(self.world.clone());
         let mut sweep = Sweep::new(self.shared.limits.idle, self.world.now().mono);
-        let mut next = Some(Delivery::One(Input::Start));
+        let mut next = Some(Delivery::one(Input::Start));
         loop {
             let now = self.world.now();
             let inputs = self.batch(now, next, &mut inbox);
@@ -133,7 +133,7 @@ where
         while let Some(delivery) = next {
             count += delivery.count();
             match delivery {
-                Delivery::One(input) => self.step(now, input),
+                Delivery::One(input) => self.step(now, *input),
                 Delivery::Frames(conn, frames) => {
                     frames.into_iter().for_each(|frame| self.step(now, Input::Frame { conn, frame }));
                 }
@@ -248,7 +248,7 @@ async fn connect<W: World, C: 'static>(world: W, shared: Rc<Shared<C>>, dial: Di
         failed => {
             let why = failed.and_then(Result::err).map_or_else(|| "timed out".to_owned(), |error| error.to_string());
             tracing::debug!(%addr, why, "dial failed");
-            let _ = shared.inbox.send(Delivery::One(Input::DialFailed { dial })).await;
+            let _ = shared.inbox.send(Delivery::one(Input::DialFailed { dial })).await;
         }
     }
 }

@@ -90,7 +90,7 @@ async fn ask_and_follow<C: 'static>(server: AddressServer, handle: Handle<C>, to
 
 impl<C: Send + 'static> Drop for Hosted<C> {
     fn drop(&mut self) {
-        if !self.handle.is_ended() && self.handle.try_stop().is_err() {
+        if !self.handle.has_ended() && self.handle.try_stop().is_err() {
             let handle = self.handle.clone();
             std::thread::spawn(move || handle.blocking_stop());
         }
