@@ -163,6 +163,9 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
         }
         disk.cut();
     }
+    if let Some(disk) = scene.disks.get(&host) {
+        disk.look(|image| scene.seen(|seen| seen.topics.died(host, image)));
+    }
     scene.gone(host);
     scene.seen(|seen| seen.restarts.remove(&host));
     let joins = left(scene, host);

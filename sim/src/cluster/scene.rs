@@ -109,6 +109,7 @@ pub(crate) struct Seen {
     pub disk_errors: BTreeMap<usize, (HostId, u64)>,
     /// What was damaged on disks, and may be.
     pub atlas: Atlas,
+    /// What brokers know of topics, and what they died with.
     pub topics: KnownTopics,
     /// The files of each broker that were judged last.
     pub judged: BTreeMap<HostId, Judged>,
@@ -247,13 +248,9 @@ impl Scene {
     /// The process of a host is no more.
     pub fn gone(&self, host: HostId) {
         let (now, lane) = (self.now(), self.cast.lane(host));
-        let left = self.disks.get(&host);
         self.seen(|seen| {
             seen.gone(host);
             seen.picture.gone(now, lane);
-            if let Some(disk) = left {
-                disk.look(|image| seen.topics.ended(host, image));
-            }
         });
     }
     /// Virtual time, ns.

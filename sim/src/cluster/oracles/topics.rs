@@ -14,7 +14,7 @@ use seedmq_core::wire::{Frame, json};
 use crate::disk::Image;
 use crate::world::HostId;
 
-/// The topics that brokers know, and those that a disk had not kept when the life of its broker ended: name servers may have been told of
+/// The topics that brokers know, and those that a disk had not kept when its broker died: name servers may have been told of
 /// them, and what a registration leaves out stays there, as in Java (`deleteTopicWithBrokerRegistration`).
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct KnownTopics {
@@ -27,8 +27,8 @@ impl KnownTopics {
     pub fn note(&mut self, host: HostId, topics: BTreeSet<String>) {
         self.of.insert(host, topics);
     }
-    /// The life of a broker ended, and left this.
-    pub fn ended(&mut self, host: HostId, left: &Image) {
+    /// A broker died, and left this. (One that stops in order has written everything down.)
+    pub fn died(&mut self, host: HostId, left: &Image) {
         let Some(known) = self.of.remove(&host) else { return };
         let file = left.content("config/topics.json");
         let kept = file.and_then(|text| json::from_slice::<TopicsFile>(&text).ok()).unwrap_or_default();
