@@ -1,37 +1,44 @@
-//! Worker processes: one per run, so many at a time.
+//! Worker processes: each does one run after the other, so many at a time.
 //!
 //! Invariant: whatever a worker does (answer, die, hang), exactly one record comes back for its tape.
+//! Invariant: a worker that gave anything but a green run gets no further tape.
 
-use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use seedmq_reports::{RunRecord, Verdict};
 use seedmq_sim::options::RunOptions;
 use seedmq_sim::tape::Tape;
 
-use super::WorkArgs;
+use super::{WorkArgs, worker};
 
-/// Starts workers.
+/// Runs that a worker does before another takes its place. The first of a process costs a third more than each that follows.
+const RUNS_MAX: u32 = 200;
+
+/// Hands tapes to workers.
 #[derive(Clone, Debug)]
 pub struct Runner {
-    /// A worker that takes longer is killed.
+    /// A worker that takes longer for a run is killed.
     pub timeout: Duration,
     /// Set by SIGINT and SIGTERM: no new run begins, and what comes back is not counted.
     pub interrupted: Arc<AtomicBool>,
     /// Workers at a time.
     pub jobs: usize,
+    /// Workers that wait for their next tape.
+    idle: Arc<Mutex<Vec<Worker>>>,
 }
 
-/// Where a worker runs.
+/// Where a run is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
-    /// In this process's surroundings.
+    /// In this process's surroundings, by any worker.
     Here,
-    /// In others: a larger environment (so that stacks lie elsewhere), another directory and time zone.
+    /// By a worker that does no other run, in other surroundings: a larger environment (so that stacks lie elsewhere), another directory and time zone.
     Elsewhere,
 }
 
@@ -45,7 +52,12 @@ impl Runner {
             drop(signal_hook::flag::register(signal, interrupted.clone()));
         }
         let cores = || thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Runner { timeout: args.worker_timeout, interrupted, jobs: args.jobs.unwrap_or_else(cores).max(1) }
+        Runner {
+            timeout: args.worker_timeout,
+            interrupted,
+            jobs: args.jobs.unwrap_or_else(cores).max(1),
+            idle: Arc::default(),
+        }
     }
 
     /// Whether the person wants an end.
@@ -53,71 +65,118 @@ impl Runner {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Runs a tape in a process of its own.
-    pub fn run(&self, tape: &Tape, job: &RunOptions, place: Where) -> RunRecord {
-        let lost = |verdict, note: String| RunRecord {
+    /// Runs a tape in a worker process.
+    pub fn run(&self, tape: &Tape, options: &RunOptions, place: Where) -> RunRecord {
+        let lost = |(verdict, note)| RunRecord {
             scenario: tape.header.scenario.clone(),
             seed: tape.header.seed,
             verdict,
             note: Some(note),
             ..RunRecord::default()
         };
-        let mut child = match start(place) {
-            Ok(child) => child,
-            Err(error) => return lost(Verdict::Crashed, format!("the worker could not be started: {error}")),
+        let idle = if place == Where::Here { self.idle().pop() } else { None };
+        let mut worker = match idle.map_or_else(|| Worker::start(place), Ok) {
+            Ok(worker) => worker,
+            Err(error) => return lost((Verdict::Crashed, format!("the worker could not be started: {error}"))),
         };
-        let answer = converse(&mut child, tape, job, self.timeout);
-        let Some(answer) = answer else {
-            drop((child.kill(), child.wait()));
-            return lost(Verdict::Timeout, format!("the worker did not end within {} s", self.timeout.as_secs()));
+        let record = match worker.run(worker::job(options, tape), self.timeout) {
+            Ok(record) => record,
+            Err(RecvTimeoutError::Disconnected) => return lost((Verdict::Crashed, worker.died())),
+            Err(RecvTimeoutError::Timeout) => {
+                worker.kill();
+                let late = format!("the worker did not end within {:?}", self.timeout);
+                return lost((Verdict::Timeout, late));
+            }
         };
-        let status = child.wait().map_or_else(|e| e.to_string(), |status: ExitStatus| status.to_string());
-        match answer.out.lines().rev().find_map(|line| serde_json::from_str::<RunRecord>(line).ok()) {
-            Some(record) => record,
-            None => lost(Verdict::Crashed, format!("the worker died ({status}): {}", tail(&answer.err))),
+        if place == Where::Here && record.verdict == Verdict::Green && worker.runs < RUNS_MAX {
+            self.idle().push(worker);
         }
+        *record
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {
+        self.idle.lock().expect("no thread panics while it takes a worker")
     }
 }
 
-struct Answer {
-    out: String,
-    err: String,
+/// A worker process. It ends when its owner lets go of it.
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    /// To the thread that writes to the process and reads from it, so that neither can hold up its owner.
+    jobs: Option<mpsc::Sender<String>>,
+    /// A record for each job; nothing more from a process that died.
+    answers: mpsc::Receiver<Box<RunRecord>>,
+    /// What it said on standard error, at its end.
+    said: Option<JoinHandle<String>>,
+    runs: u32,
 }
 
-fn start(place: Where) -> std::io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if place == Where::Elsewhere {
-        command
-            .env("SIM_PADDING", "x".repeat(7_777))
-            .env("TZ", "Asia/Tokyo")
-            .env("LANG", "tr_TR.UTF-8")
-            .current_dir("/");
+impl Worker {
+    fn start(place: Where) -> std::io::Result<Worker> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if place == Where::Elsewhere {
+            command
+                .env("SIM_PADDING", "x".repeat(7_777))
+                .env("TZ", "Asia/Tokyo")
+                .env("LANG", "tr_TR.UTF-8")
+                .current_dir("/");
+        }
+        let mut child = command.spawn()?;
+        let mut stdin = child.stdin.take().expect("the worker's input is piped");
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut err = child.stderr.take().expect("piped");
+        let said = thread::spawn(move || {
+            let mut text = Vec::new();
+            drop(err.read_to_end(&mut text));
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let (send, jobs) = mpsc::channel::<String>();
+        let (done, answers) = mpsc::channel();
+        thread::spawn(move || {
+            for job in jobs {
+                // A worker that died does not take its job; its silence tells.
+                drop(stdin.write_all(job.as_bytes()));
+                let Some(record) = answer(&mut out) else { return };
+                drop(done.send(record));
+            }
+        });
+        Ok(Worker { child, jobs: Some(send), answers, said: Some(said), runs: 0 })
     }
-    command.spawn()
+
+    /// Hands a job over and waits for the record.
+    fn run(&mut self, job: String, timeout: Duration) -> Result<Box<RunRecord>, RecvTimeoutError> {
+        self.runs += 1;
+        let jobs = self.jobs.as_ref().ok_or(RecvTimeoutError::Disconnected)?;
+        jobs.send(job).map_err(|_| RecvTimeoutError::Disconnected)?;
+        self.answers.recv_timeout(timeout)
+    }
+
+    fn kill(&mut self) {
+        drop(self.child.kill());
+    }
+
+    /// How it ended, and what it said last.
+    fn died(mut self) -> String {
+        self.kill();
+        let status = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+        let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
+        format!("the worker died ({status}): {}", tail(&said))
+    }
 }
 
-/// Hands the job over and waits for the answer; none when it takes too long.
-fn converse(child: &mut Child, tape: &Tape, job: &RunOptions, timeout: Duration) -> Option<Answer> {
-    let input = serde_json::to_string(job).expect("a job has only string keys") + "\n" + &tape.to_text();
-    let mut stdin = child.stdin.take().expect("the worker's input is piped");
-    let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
-    let (done, answers) = mpsc::channel();
-    let stderr = thread::spawn(move || {
-        let mut text = Vec::new();
-        drop(err.read_to_end(&mut text));
-        String::from_utf8_lossy(&text).into_owned()
-    });
-    thread::spawn(move || {
-        // A worker that died does not take its input; its silence tells.
-        drop(stdin.write_all(input.as_bytes()));
-        drop(stdin);
-        let mut text = Vec::new();
-        drop(out.read_to_end(&mut text));
-        drop(done.send(String::from_utf8_lossy(&text).into_owned()));
-    });
-    let out = answers.recv_timeout(timeout).ok()?;
-    Some(Answer { out, err: stderr.join().unwrap_or_default() })
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that waits for a job sees the end of its input.
+        self.jobs = None;
+        drop(self.child.wait());
+    }
+}
+
+/// The next record that a worker prints; none when it ends.
+fn answer(out: &mut BufReader<ChildStdout>) -> Option<Box<RunRecord>> {
+    out.lines().map_while(Result::ok).find_map(|line| serde_json::from_str(&line).ok())
 }
 
 /// The last lines of what a worker said.

@@ -119,8 +119,11 @@ impl Plan {
     /// Keeps what is needed to look at a red run later.
     fn keep(&self, tape: &Tape, record: &mut RunRecord) {
         if record.verdict == Verdict::Red && record.timeline.is_empty() {
-            let drawn = self.runner.run(tape, &RunOptions { timeline: true, ..RunOptions::default() }, Where::Here);
-            if drawn.hash == record.hash {
+            // By a process that did no other run, so that a failure cannot be what an earlier run left behind.
+            let drawn =
+                self.runner.run(tape, &RunOptions { timeline: true, ..RunOptions::default() }, Where::Elsewhere);
+            let lost = matches!(drawn.verdict, Verdict::Crashed | Verdict::Timeout) || self.runner.stopped();
+            if !lost && twice::judge(&self.runner, tape, record, &drawn) {
                 record.timeline = drawn.timeline;
             }
         }

@@ -20,8 +20,13 @@ pub fn compare(runner: &Runner, tape: &Tape, record: &mut RunRecord) {
         }
         return;
     }
+    judge(runner, tape, record, &second);
+}
+
+/// Turns the record non-deterministic when a second run of its tape differs from it; whether they agree.
+pub fn judge(runner: &Runner, tape: &Tape, record: &mut RunRecord, second: &RunRecord) -> bool {
     if second.hash == record.hash && second.events == record.events && second.signature == record.signature {
-        return;
+        return true;
     }
     record.verdict = Verdict::Nondeterministic;
     record.note = Some(format!(
@@ -32,6 +37,7 @@ pub fn compare(runner: &Runner, tape: &Tape, record: &mut RunRecord) {
         second.hash,
         difference(runner, tape)
     ));
+    false
 }
 
 /// Runs both again with their logs on, and finds the first line that differs.
