@@ -31,8 +31,9 @@ type HoldId = u64;
 #[derive(Debug)]
 pub struct PullHold {
     held: BTreeMap<HoldId, HeldPull>,
-    by_queue: BTreeMap<String, BTreeMap<u32, BTreeSet<HoldId>>>,
-    by_conn: BTreeMap<ConnId, BTreeSet<HoldId>>,
+    /// By topic.
+    by_queue: BTreeMap<String, BTreeSet<(u32, HoldId)>>,
+    by_conn: BTreeSet<(ConnId, HoldId)>,
     next: HoldId,
     max: usize,
 }
@@ -40,7 +41,7 @@ pub struct PullHold {
 impl PullHold {
     /// An empty table that holds at most `max` pulls.
     pub fn new(max: usize) -> PullHold {
-        PullHold { held: BTreeMap::new(), by_queue: BTreeMap::new(), by_conn: BTreeMap::new(), next: 0, max }
+        PullHold { held: BTreeMap::new(), by_queue: BTreeMap::new(), by_conn: BTreeSet::new(), next: 0, max }
     }
     /// Whether another pull would be too much: it is to be answered at once.
     pub fn is_full(&self) -> bool {
@@ -61,18 +62,18 @@ impl PullHold {
         self.next += 1;
         let topic = &held.pull.header.topic;
         if !self.by_queue.contains_key(topic) {
-            self.by_queue.insert(topic.clone(), BTreeMap::new());
+            self.by_queue.insert(topic.clone(), BTreeSet::new());
         }
         let queues = self.by_queue.get_mut(topic).expect("it is there or was just put there");
-        queues.entry(held.pull.queue_id).or_default().insert(id);
-        self.by_conn.entry(held.pull.caller.conn).or_default().insert(id);
+        queues.insert((held.pull.queue_id, id));
+        self.by_conn.insert((held.pull.caller.conn, id));
         let before = self.held.insert(id, held);
         assert!(before.is_none(), "numbers of held pulls are not used twice");
     }
     /// Takes the pulls that wait at a queue, oldest first.
     pub fn take_queue(&mut self, topic: &str, queue_id: u32) -> Vec<HeldPull> {
-        let Some(ids) = self.by_queue.get(topic).and_then(|queues| queues.get(&queue_id)) else { return Vec::new() };
-        let ids: Vec<HoldId> = ids.iter().copied().collect();
+        let Some(queues) = self.by_queue.get(topic) else { return Vec::new() };
+        let ids: Vec<HoldId> = queues.range((queue_id, 0)..=(queue_id, HoldId::MAX)).map(|(_, id)| *id).collect();
         ids.into_iter().map(|id| self.take(id)).collect()
     }
     /// Takes every pull whose time is over.
@@ -86,17 +87,17 @@ impl PullHold {
     }
     /// Forgets the pulls of a closed connection.
     pub fn closed(&mut self, conn: ConnId) {
-        let Some(ids) = self.by_conn.get(&conn).cloned() else { return };
+        let ids: Vec<HoldId> = self.by_conn.range((conn, 0)..=(conn, HoldId::MAX)).map(|(_, id)| *id).collect();
         for id in ids {
             self.take(id);
         }
     }
     /// Queues at which pulls wait, each once.
     pub fn queues(&self) -> Vec<(String, u32)> {
-        self.by_queue
-            .iter()
-            .flat_map(|(topic, queues)| queues.keys().map(move |queue| (topic.clone(), *queue)))
-            .collect()
+        let all = self.by_queue.iter().flat_map(|(topic, queues)| queues.iter().map(move |(queue, _)| (topic, *queue)));
+        let mut all: Vec<_> = all.collect();
+        all.dedup();
+        all.into_iter().map(|(topic, queue)| (topic.clone(), queue)).collect()
     }
     /// Every held pull.
     pub fn iter(&self) -> impl Iterator<Item = &HeldPull> {
@@ -106,40 +107,31 @@ impl PullHold {
     pub fn invariants(&self) {
         assert!(self.held.len() <= self.max, "the table of held pulls is bounded");
         assert!(self.held.values().all(|held| held.since <= held.until), "a pull is not held backwards");
-        let listed = |ids: &BTreeSet<HoldId>, belongs: &dyn Fn(&HeldPull) -> bool| {
-            assert!(ids.iter().all(|id| self.held.get(id).is_some_and(belongs)), "an index lists what is held there");
-            ids.len()
+        let is_at = |topic: &str, queue: u32, id: &HoldId| {
+            self.held.get(id).is_some_and(|held| held.pull.queue_id == queue && held.pull.header.topic == topic)
         };
-        let at_queue = |topic: &str, queue: u32, ids: &BTreeSet<HoldId>| {
-            listed(ids, &|held| held.pull.queue_id == queue && held.pull.header.topic == topic)
-        };
-        let at_topic = |(topic, queues): (&String, &BTreeMap<u32, BTreeSet<HoldId>>)| {
-            queues.iter().map(|(queue, ids)| at_queue(topic, *queue, ids)).sum::<usize>()
-        };
-        let by_queue: usize = self.by_queue.iter().map(at_topic).sum();
-        let by_conn: usize =
-            self.by_conn.iter().map(|(conn, ids)| listed(ids, &|held| held.pull.caller.conn == *conn)).sum();
-        assert_eq!((by_queue, by_conn), (self.held.len(), self.held.len()), "each pull is listed once in each index");
+        let mut at_queues = 0;
+        for (topic, queues) in &self.by_queue {
+            assert!(!queues.is_empty(), "a topic at which none waits is not kept");
+            assert!(queues.iter().all(|(queue, id)| is_at(topic, *queue, id)), "an index lists what is held there");
+            at_queues += queues.len();
+        }
+        let is_of =
+            |(conn, id): &(ConnId, HoldId)| self.held.get(id).is_some_and(|held| held.pull.caller.conn == *conn);
+        assert!(self.by_conn.iter().all(is_of), "an index lists what is held there");
+        let listed = (at_queues, self.by_conn.len());
+        assert_eq!(listed, (self.held.len(), self.held.len()), "each pull is listed once in each index");
     }
 
     fn take(&mut self, id: HoldId) -> HeldPull {
         let held = self.held.remove(&id).expect("the indexes list what is held");
         let (topic, queue) = (&held.pull.header.topic, held.pull.queue_id);
         let queues = self.by_queue.get_mut(topic).expect("a held pull is listed under its topic");
-        let ids = queues.get_mut(&queue).expect("a held pull is listed under its queue");
-        ids.remove(&id);
-        if ids.is_empty() {
-            queues.remove(&queue);
-        }
+        queues.remove(&(queue, id));
         if queues.is_empty() {
             self.by_queue.remove(topic);
         }
-        let conn = held.pull.caller.conn;
-        let ids = self.by_conn.get_mut(&conn).expect("a held pull is listed under its connection");
-        ids.remove(&id);
-        if ids.is_empty() {
-            self.by_conn.remove(&conn);
-        }
+        self.by_conn.remove(&(held.pull.caller.conn, id));
         held
     }
 }

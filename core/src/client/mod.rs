@@ -17,3 +17,4 @@ pub use identity::Identity;
 pub use instance::{API_TIMEOUT, Client, HEARTBEAT_EVERY, News, NewsList, POLL_EVERY, Presence, RouteNews, Want};
 pub use namesrv::NameServers;
 pub use queue::Queue;
+pub(crate) use queue::by_text;

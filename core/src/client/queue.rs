@@ -2,11 +2,12 @@
 //!
 //! Invariant: the order is that of Java's `MessageQueue` within a topic: broker name, then id. Allocation depends on it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
 /// `broker:id`, within a topic that the context gives.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Queue {
     /// Name of the broker, not its address.
     pub broker: Arc<str>,
@@ -23,6 +24,23 @@ impl Queue {
     pub fn java_name(&self, topic: &str) -> String {
         format!("MessageQueue [topic={topic}, brokerName={}, queueId={}]", self.broker, self.id)
     }
+}
+
+impl Ord for Queue {
+    fn cmp(&self, other: &Self) -> Ordering {
+        by_text(&self.broker, &other.broker).then(self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Queue {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The order of two texts. Most that are equal are one text.
+pub(crate) fn by_text(one: &Arc<str>, other: &Arc<str>) -> Ordering {
+    if Arc::ptr_eq(one, other) { Ordering::Equal } else { one.cmp(other) }
 }
 
 impl fmt::Display for Queue {

@@ -3,11 +3,12 @@
 //! Invariant: messages are pulled and delivered only in [`Stage::Pulling`]; an answer that belongs to an earlier life of the
 //! queue (another generation) changes nothing.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::process_queue::ProcessQueue;
-use crate::client::Queue;
+use crate::client::{Queue, by_text};
 use crate::node::Instant;
 use crate::wire::route::MASTER_ID;
 
@@ -18,10 +19,22 @@ pub(super) const LOCK_VALID: Duration = Duration::from_secs(30);
 pub(super) const LOCK_LEASE: Duration = Duration::from_secs(60);
 
 /// A queue with its topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub topic: Arc<str>,
     pub queue: Queue,
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        by_text(&self.topic, &other.topic).then_with(|| self.queue.cmp(&other.queue))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// What a queue waits for.

@@ -20,6 +20,7 @@ use serde::Serialize;
 pub use self::config::{NameServerConfig, PROPERTIES, Property};
 use self::kv::{Change, KvConfig};
 pub use self::routes::{Live, RouteTable};
+use crate::checked::Checked;
 use crate::node::{
     ConnId, Cx, DiskAsk, DiskDone, DiskError, FetchId, Holding, Input, Instant, Node, Open, Output, Read,
 };
@@ -114,7 +115,7 @@ struct Waiter {
 #[derive(Debug)]
 pub struct NameServer {
     config: NameServerConfig,
-    routes: RouteTable,
+    routes: Checked<RouteTable>,
     kv: KvConfig<Waiter>,
     conns: BTreeMap<ConnId, Peer>,
     /// When silent brokers and connections are looked for next; `None` before the start.
@@ -139,7 +140,7 @@ impl NameServer {
     /// A name server that knows nobody.
     pub fn new(config: NameServerConfig) -> NameServer {
         let kv = KvConfig::new(config.kv_path.clone(), config.kv_bytes_max);
-        let (routes, conns) = (RouteTable::default(), BTreeMap::new());
+        let (routes, conns) = (Checked::new(RouteTable::default()), BTreeMap::new());
         NameServer { config, routes, kv, conns, next_scan: None, stopping: false }
     }
 
@@ -429,7 +430,7 @@ impl Node for NameServer {
     }
 
     fn invariants(&self) {
-        self.routes.invariants();
+        self.routes.check(RouteTable::invariants);
         assert!(self.conns.len() <= self.config.connections_max.max(1), "connections are bounded");
         let open = |live: &Live| self.conns.contains_key(&live.conn);
         assert!(self.routes.live().all(|(.., live)| open(live)), "a live broker has an open connection");

@@ -1,27 +1,57 @@
 //! The custom header of a frame: a flat map from field name to text.
 //!
 //! Invariant: one buffer holds all names and values; a reader borrows from it, so that reading a header costs two
-//! allocations however many fields it has.
+//! allocations however many fields it has. It holds them as the members of a JSON object, but without escapes:
+//! `"name":"value","name":"value",`. So they mostly come from the wire, and go to it, in one piece.
 
 use std::fmt::{self, Display, Write as _};
 use std::hash::{Hash, Hasher};
-use std::ops::Range;
+
+use super::json::is_plain;
 
 /// Most fields that a decoded header may have, so that its memory stays near its length. Real ones have up to 20.
 pub const FIELDS_MAX: usize = 16_384;
 
-/// Where the name and the value of one field stand in the text.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    name: (u32, u32),
-    value: (u32, u32),
+/// What stands before the first name, in place of the end of a field before it.
+const OPEN: &str = "\"";
+/// What stands between name and value.
+const MIDDLE: &str = "\":\"";
+/// What stands behind a value; the next name follows.
+const CLOSE: &str = "\",\"";
+
+/// Where the name and the value of one field end in the text. The name begins behind the field before it, the value behind the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    name: u32,
+    value: u32,
 }
 
 /// The fields of a header, in wire order.
 #[derive(Clone, Default)]
 pub struct Fields {
+    /// Members of an object, each with a comma behind it.
     text: String,
-    places: Vec<Place>,
+    ends: Vec<Ends>,
+    /// Which of the first 64 fields may have something that JSON escapes; those behind always may.
+    odd: u64,
+}
+
+/// Two fields are equal when their names and values are.
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.ends == other.ends && self.text == other.text
+    }
+}
+
+impl Eq for Fields {}
+
+/// A field that is being written: see [`Fields::open`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(super) struct Opened {
+    begin: usize,
+    /// Where its name ends.
+    name: usize,
 }
 
 /// A field that a header needs is missing or is not what it should be.
@@ -53,11 +83,11 @@ pub trait Header: Sized {
 impl Fields {
     /// No fields, with room for `text` bytes.
     pub fn with_capacity(text: usize) -> Fields {
-        Fields { text: String::with_capacity(text), places: Vec::with_capacity(16) }
+        Fields { text: String::with_capacity(text), ends: Vec::with_capacity(16), odd: 0 }
     }
     /// How many fields there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.ends.len()
     }
     /// Bytes that names and values are kept in.
     pub fn text_len(&self) -> usize {
@@ -65,34 +95,43 @@ impl Fields {
     }
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.ends.is_empty()
     }
     /// Adds a field behind the others.
     pub fn push(&mut self, name: &str, value: impl Display) {
-        self.push_with(name, |text| write!(text, "{value}").expect("writing to a string cannot fail"));
+        let opened = self.named(name);
+        write!(self.text, "{value}").expect("writing to a string cannot fail");
+        let is_odd = !is_plain(name) || !is_plain(&self.text[opened.name + MIDDLE.len()..]);
+        self.close(opened, is_odd);
     }
     /// Adds a field whose value is text already (no formatting).
     pub fn push_str(&mut self, name: &str, value: &str) {
-        self.push_with(name, |text| text.push_str(value));
+        let opened = self.named(name);
+        self.text.push_str(value);
+        self.close(opened, !is_plain(name) || !is_plain(value));
     }
     /// Adds a number (faster than [`Fields::push`]).
-    pub fn push_int(&mut self, name: &str, value: impl itoa::Integer) {
-        self.push_with(name, |text| int_into(value, text));
-    }
-    /// Adds a field if there is a value.
-    pub fn push_some(&mut self, name: &str, value: Option<impl Display>) {
-        if let Some(value) = value {
-            self.push(name, value);
-        }
+    #[inline]
+    pub fn push_int(&mut self, name: &'static str, value: impl itoa::Integer) {
+        debug_assert!(is_plain(name), "a name of the protocol needs no escapes");
+        let opened = self.named(name);
+        int_into(value, &mut self.text);
+        self.close(opened, false);
     }
     /// The fields in wire order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.places.iter().map(|place| self.show(place))
+        let mut begin = OPEN.len();
+        self.ends.iter().map(move |ends| {
+            let (name, value) = (ends.name as usize, ends.value as usize);
+            let field = (&self.text[begin..name], &self.text[name + MIDDLE.len()..value]);
+            begin = value + CLOSE.len();
+            field
+        })
     }
     /// The value of a field; the last one when it is there twice, as a Java map keeps it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.places.iter().rev().map(|place| self.show(place)).find(|(n, _)| *n == name).map(|(_, value)| value)
+        (0..self.len()).rev().map(|at| self.field(at)).find(|(known, _)| *known == name).map(|(_, value)| value)
     }
     /// The text of a field that must be there.
     pub fn text(&self, name: &'static str) -> Result<&str, FieldError> {
@@ -111,59 +150,89 @@ impl Fields {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// The text that all names and values are in, perhaps with more between them.
-    pub(super) fn whole_text(&self) -> &str {
-        &self.text
-    }
-
-    /// Adds a field that the caller appends to the text, and says where its name ends; `None` takes it back. After an
-    /// error the fields are not to be used.
-    pub(super) fn try_push<E>(
-        &mut self,
-        append: impl FnOnce(&mut String) -> Result<Option<usize>, E>,
-    ) -> Result<(), E> {
-        let begin = self.text.len();
-        match append(&mut self.text)? {
-            Some(middle) => self.point(begin..middle, middle..self.text.len()),
-            None => self.text.truncate(begin),
+    /// The fields as members of a JSON object, without its braces; each member that needs it is written by `quote`.
+    pub(super) fn write_members(&self, out: &mut String, quote: impl Fn(&str, &mut String)) {
+        let whole = self.text.len().saturating_sub(1);
+        if self.odd == 0 && self.ends.len() <= 64 {
+            return out.push_str(&self.text[..whole]);
         }
-        Ok(())
+        let mut written = 0;
+        for (at, (name, value)) in self.iter().enumerate() {
+            if at < 64 && self.odd >> at & 1 == 0 {
+                continue;
+            }
+            let (begin, end) =
+                (if at == 0 { 0 } else { self.ends[at - 1].value as usize + 2 }, self.ends[at].value as usize + 1);
+            out.push_str(&self.text[written..begin]);
+            quote(name, out);
+            out.push(':');
+            quote(value, out);
+            written = end;
+        }
+        out.push_str(&self.text[written..whole.max(written)]);
     }
 
-    /// Appends text that fields are in, or will be: see [`Fields::point`].
+    /// Begins a field: its name is to be appended to [`Fields::text_mut`].
+    pub(super) fn open(&mut self) -> Opened {
+        let begin = self.text.len();
+        self.text.push_str(OPEN);
+        Opened { begin, name: begin }
+    }
+    /// Its name is there: its value is to be appended.
+    pub(super) fn name_ends(&mut self, opened: Opened) -> Opened {
+        let name = self.text.len();
+        self.text.push_str(MIDDLE);
+        Opened { name, ..opened }
+    }
+    /// Its value is there. It is odd when name or value may have something that JSON escapes.
+    #[inline]
+    pub(super) fn close(&mut self, opened: Opened, is_odd: bool) {
+        let at = self.ends.len();
+        if is_odd && at < 64 {
+            self.odd |= 1 << at;
+        }
+        self.ends.push(Ends { name: mark(opened.name), value: mark(self.text.len()) });
+        self.text.push_str("\",");
+    }
+    /// There is no such field after all.
+    pub(super) fn take_back(&mut self, opened: Opened) {
+        self.text.truncate(opened.begin);
+    }
+    /// Where a field that was begun is written to.
+    pub(super) fn text_mut(&mut self) -> &mut String {
+        &mut self.text
+    }
+
+    /// Adds a field that stands in the text that [`Fields::append`] adds next, which has it in the form of this text: where its
+    /// name and its value end.
+    #[inline]
+    pub(super) fn point(&mut self, name: usize, value: usize) {
+        let at = self.ends.len();
+        if at < 64 {
+            self.odd |= 1 << at;
+        }
+        self.ends.push(Ends { name: mark(name), value: mark(value) });
+    }
+    /// Appends text with fields in it, see [`Fields::point`]; the last one may lack its comma.
     pub(super) fn append(&mut self, text: &str) {
         self.text.push_str(text);
+        if text.ends_with('"') {
+            self.text.push(',');
+        }
     }
 
-    /// Adds a field whose name and value stand in the text, or in what [`Fields::append`] adds before the field is read.
-    #[inline]
-    pub(super) fn point(&mut self, name: Range<usize>, value: Range<usize>) {
-        self.places
-            .push(Place { name: (mark(name.start), mark(name.end)), value: (mark(value.start), mark(value.end)) });
+    fn field(&self, at: usize) -> (&str, &str) {
+        let begin = at.checked_sub(1).map_or(OPEN.len(), |before| self.ends[before].value as usize + CLOSE.len());
+        let (name, value) = (self.ends[at].name as usize, self.ends[at].value as usize);
+        (&self.text[begin..name], &self.text[name + MIDDLE.len()..value])
     }
-
     #[inline]
-    fn push_with(&mut self, name: &str, value: impl FnOnce(&mut String)) {
-        let begin = self.text.len();
+    fn named(&mut self, name: &str) -> Opened {
+        let opened = self.open();
         self.text.push_str(name);
-        let middle = self.text.len();
-        value(&mut self.text);
-        self.point(begin..middle, middle..self.text.len());
-    }
-    #[inline]
-    fn show(&self, place: &Place) -> (&str, &str) {
-        let text = |(begin, end): (u32, u32)| &self.text[begin as usize..end as usize];
-        (text(place.name), text(place.value))
+        self.name_ends(opened)
     }
 }
-
-impl PartialEq for Fields {
-    fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
-    }
-}
-
-impl Eq for Fields {}
 
 #[inline]
 fn mark(at: usize) -> u32 {
@@ -192,26 +261,31 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// All lengths, then all names and values in one: to a hasher that takes bytes as a stream, it does not matter how they stand in the text.
+/// All lengths, then all names and values in one.
 impl Hash for Fields {
     fn hash<H: Hasher>(&self, into: &mut H) {
         into.write_usize(self.len());
-        for Place { name, value } in &self.places {
-            into.write_u32(name.1 - name.0);
-            into.write_u32(value.1 - value.0);
+        let mut begin = OPEN.len();
+        let lengths = self.ends.iter().map(move |ends| {
+            let (name, value) = (ends.name as usize, ends.value as usize);
+            let lengths = [name - begin, value - name - MIDDLE.len()];
+            begin = value + CLOSE.len();
+            lengths
+        });
+        // Nearly all are short, and few: they are handed over at once.
+        let mut short = [0; 64];
+        let (mut all, mut long) = (0, 0);
+        for (length, short) in lengths.clone().flatten().zip(&mut short) {
+            *short = length as u8;
+            long |= length;
+            all += 1;
         }
-        let text = self.text.as_bytes();
-        let mut run = (0, 0);
-        for Place { name, value } in &self.places {
-            for (begin, end) in [*name, *value] {
-                if begin != run.1 {
-                    into.write(&text[run.0 as usize..run.1 as usize]);
-                    run.0 = begin;
-                }
-                run.1 = end;
-            }
+        if long < 0x80 && all == 2 * self.len() {
+            into.write(&short[..all]);
+        } else {
+            lengths.flatten().for_each(|length| into.write_usize(length));
         }
-        into.write(&text[run.0 as usize..run.1 as usize]);
+        into.write(self.text.as_bytes());
     }
 }
 
@@ -233,21 +307,48 @@ mod tests {
         }
 
         #[test]
-        fn equal_fields_hash_alike_wherever_they_stand(pairs in proptest::collection::vec(("[a-c]{0,3}", "[a-c]{0,3}", 0_usize..3), 0..4)) {
-            let (mut tight, mut loose) = (Fields::default(), Fields::default());
-            for (name, value, gap) in &pairs {
-                tight.push_str(name, value);
-                let name_at = loose.text_len() + gap;
-                let value_at = name_at + name.len() + gap;
-                loose.append(&format!("{}{name}{}{value}", "\"".repeat(*gap), ":".repeat(*gap)));
-                loose.point(name_at..name_at + name.len(), value_at..value_at + value.len());
+        fn fields_are_the_same_wherever_they_come_from(pairs in proptest::collection::vec(("[a-c\"]{0,3}", "[a-c\"\\x00]{0,3}", 0..3), 0..4)) {
+            let (mut pushed, mut pieced) = (Fields::default(), Fields::default());
+            for (name, value, way) in &pairs {
+                pushed.push_str(name, value);
+                if *way == 0 {
+                    let begin = pieced.text_len() + 1;
+                    let middle = begin + name.len();
+                    pieced.point(middle, middle + 3 + value.len());
+                    pieced.append(&format!("\"{name}\":\"{value}\","));
+                    continue;
+                }
+                let opened = pieced.open();
+                pieced.text_mut().push_str(name);
+                let opened = pieced.name_ends(opened);
+                pieced.text_mut().push_str(value);
+                pieced.close(opened, true);
+                if *way == 2 {
+                    let opened = pieced.open();
+                    pieced.text_mut().push_str(name);
+                    let opened = pieced.name_ends(opened);
+                    pieced.take_back(opened);
+                }
             }
-            prop_assert_eq!(&tight, &loose);
-            prop_assert_eq!(stream(&tight), stream(&loose));
+            prop_assert_eq!(&pushed, &pieced);
+            prop_assert_eq!(stream(&pushed), stream(&pieced));
+            let read: Vec<_> = pieced.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let whole: Vec<_> = pairs.iter().map(|(name, value, _)| (name.clone(), value.clone())).collect();
+            prop_assert_eq!(read, whole);
+            for (name, _, _) in &pairs {
+                let last = pairs.iter().rev().find(|(other, _, _)| other == name).map(|(_, value, _)| &**value);
+                prop_assert_eq!(pushed.get(name), last);
+            }
+            let members = |fields: &Fields| {
+                let mut out = String::new();
+                fields.write_members(&mut out, crate::wire::json::quote_into);
+                out
+            };
+            prop_assert_eq!(members(&pushed), members(&pieced));
         }
 
         #[test]
-        fn other_fields_hash_otherwise(one in proptest::collection::vec(("[ab]{0,2}", "[ab]{0,2}"), 0..3), other in proptest::collection::vec(("[ab]{0,2}", "[ab]{0,2}"), 0..3)) {
+        fn other_fields_hash_otherwise(one in proptest::collection::vec(("[ab]{0,2}", "[ab]{0,2}|a{140}"), 0..3), other in proptest::collection::vec(("[ab]{0,2}", "[ab]{0,2}|a{141}"), 0..40)) {
             let fields = |pairs: &[(String, String)]| {
                 let mut fields = Fields::default();
                 pairs.iter().for_each(|(name, value)| fields.push_str(name, value));

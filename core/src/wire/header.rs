@@ -14,14 +14,14 @@ pub trait Field: Sized {
         Err(FieldError::Missing(name))
     }
     /// Adds it to the fields.
-    fn put(&self, name: &str, fields: &mut Fields);
+    fn put(&self, name: &'static str, fields: &mut Fields);
 }
 
 impl Field for String {
     fn parse(_: &'static str, text: &str) -> Result<Self, FieldError> {
         Ok(text.to_owned())
     }
-    fn put(&self, name: &str, fields: &mut Fields) {
+    fn put(&self, name: &'static str, fields: &mut Fields) {
         fields.push_str(name, self);
     }
 }
@@ -34,7 +34,7 @@ impl Field for bool {
     fn absent(_: &'static str) -> Result<Self, FieldError> {
         Ok(false)
     }
-    fn put(&self, name: &str, fields: &mut Fields) {
+    fn put(&self, name: &'static str, fields: &mut Fields) {
         fields.push_str(name, if *self { "true" } else { "false" });
     }
 }
@@ -47,7 +47,7 @@ impl Field for i32 {
     fn parse(name: &'static str, text: &str) -> Result<Self, FieldError> {
         number(name, text)
     }
-    fn put(&self, name: &str, fields: &mut Fields) {
+    fn put(&self, name: &'static str, fields: &mut Fields) {
         fields.push_int(name, *self);
     }
 }
@@ -56,7 +56,7 @@ impl Field for i64 {
     fn parse(name: &'static str, text: &str) -> Result<Self, FieldError> {
         number(name, text)
     }
-    fn put(&self, name: &str, fields: &mut Fields) {
+    fn put(&self, name: &'static str, fields: &mut Fields) {
         fields.push_int(name, *self);
     }
 }
@@ -69,7 +69,7 @@ impl<T: Field> Field for Option<T> {
     fn absent(_: &'static str) -> Result<Self, FieldError> {
         Ok(None)
     }
-    fn put(&self, name: &str, fields: &mut Fields) {
+    fn put(&self, name: &'static str, fields: &mut Fields) {
         if let Some(value) = self {
             value.put(name, fields);
         }

@@ -3,12 +3,10 @@
 //! Invariant: what fastjson2 refuses in a header fails here (and closes the connection), what it tolerates is read as it
 //! reads it; see the module `json` for the dialect.
 
-use std::ops::Range;
-
 use bytes::BytesMut;
 
 use super::fields::int_into;
-use super::json::{DEPTH_MAX, JsonError, Lexer, compact, is_plain, quote_into};
+use super::json::{DEPTH_MAX, JsonError, Lexer, compact, quote_into};
 use super::{FIELDS_MAX, Fields, Frame, FrameError, Language};
 
 /// Longest object or array in place of a text: it is read as a tree, which takes many times its length.
@@ -20,6 +18,46 @@ impl From<JsonError> for FrameError {
     }
 }
 
+/// What a header says under a key.
+#[derive(Clone, Copy, Debug)]
+enum Key {
+    Code,
+    Fields,
+    Flag,
+    Language,
+    Opaque,
+    Remark,
+    Version,
+    /// Nothing that matters.
+    Other,
+}
+
+/// The keys, each with its colon, in the order in which Java writes them.
+const KEYS: [(&str, Key); 8] = [
+    ("\"code\":", Key::Code),
+    ("\"extFields\":", Key::Fields),
+    ("\"flag\":", Key::Flag),
+    ("\"language\":", Key::Language),
+    ("\"opaque\":", Key::Opaque),
+    ("\"remark\":", Key::Remark),
+    ("\"serializeTypeCurrentRPC\":", Key::Other),
+    ("\"version\":", Key::Version),
+];
+
+/// Takes a key and its colon. `usual` are the keys that have not come yet when they come in Java's order: those need not be
+/// spelled out.
+fn key(lex: &mut Lexer<'_>, usual: &mut std::slice::Iter<'_, (&str, Key)>) -> Result<Key, JsonError> {
+    let mut ahead = usual.clone();
+    if let Some((_, key)) = ahead.find(|(text, _)| lex.text(text)) {
+        *usual = ahead;
+        return Ok(*key);
+    }
+    let name = lex.string()?;
+    lex.expect(b':', "a colon")?;
+    let known = KEYS.iter().find(|(text, _)| text[1..text.len() - 2] == *name);
+    Ok(known.map_or(Key::Other, |(_, key)| *key))
+}
+
 /// Reads a header; the frame has no body yet.
 pub fn read(header: &[u8]) -> Result<Frame, FrameError> {
     let text = std::str::from_utf8(header).map_err(|_| FrameError::Header(JsonError::Utf8.to_string()))?;
@@ -27,25 +65,17 @@ pub fn read(header: &[u8]) -> Result<Frame, FrameError> {
     let mut frame = Frame { version: 0, language: Language::Java, ..Frame::request(0) };
     lex.expect(b'{', "an object")?;
     let mut more = !lex.take(b'}');
+    let mut usual = KEYS.iter();
     while more {
-        let spelled;
-        let name = match lex.plain_name() {
-            Some(name) => name,
-            None => {
-                spelled = lex.string()?;
-                lex.expect(b':', "a colon")?;
-                &*spelled
-            }
-        };
-        match name {
-            "code" => frame.code = number(&mut lex)?,
-            "extFields" => frame.fields = fields(&mut lex, text.len())?,
-            "flag" => frame.flag = number(&mut lex)?,
-            "language" => frame.language = language(&mut lex)?,
-            "opaque" => frame.opaque = number(&mut lex)?,
-            "remark" => frame.remark = remark(&mut lex)?,
-            "version" => frame.version = number(&mut lex)?,
-            _ => drop(lex.skip(DEPTH_MAX)?),
+        match key(&mut lex, &mut usual)? {
+            Key::Code => frame.code = number(&mut lex)?,
+            Key::Fields => frame.fields = fields(&mut lex, text.len())?,
+            Key::Flag => frame.flag = number(&mut lex)?,
+            Key::Language => frame.language = language(&mut lex)?,
+            Key::Opaque => frame.opaque = number(&mut lex)?,
+            Key::Remark => frame.remark = remark(&mut lex)?,
+            Key::Version => frame.version = number(&mut lex)?,
+            Key::Other => drop(lex.skip(DEPTH_MAX)?),
         }
         more = lex.more(b'}')?;
     }
@@ -101,29 +131,33 @@ fn fields(lex: &mut Lexer<'_>, header: usize) -> Result<Fields, FrameError> {
     lex.expect(b'{', "an object")?;
     let mut more = !lex.take(b'}');
     while more {
-        plain_fields(lex, &mut fields)?;
+        if plain_fields(lex, &mut fields)? {
+            break;
+        }
         check_room(&fields)?;
-        fields.try_push(|text| {
-            lex.string_into(text)?;
-            let name = text.len();
-            lex.expect(b':', "a colon")?;
-            Ok::<_, FrameError>(value_into(lex, text)?.then_some(name))
-        })?;
+        let opened = fields.open();
+        lex.string_into(fields.text_mut())?;
+        let opened = fields.name_ends(opened);
+        lex.expect(b':', "a colon")?;
+        match value_into(lex, fields.text_mut())? {
+            true => fields.close(opened, true),
+            false => fields.take_back(opened),
+        }
         more = lex.more(b'}')?;
     }
     Ok(fields)
 }
 
-/// Takes fields as long as they have the usual form and others follow, and copies them at once.
-fn plain_fields(lex: &mut Lexer<'_>, fields: &mut Fields) -> Result<(), FrameError> {
+/// Takes fields as long as they have the usual form, and copies them at once; whether the object ends with them.
+fn plain_fields(lex: &mut Lexer<'_>, fields: &mut Fields) -> Result<bool, FrameError> {
     let (begin, base) = (lex.passed(), fields.text_len());
-    let moved = |range: Range<usize>| range.start - begin + base..range.end - begin + base;
-    while let Some((name, value)) = lex.plain_member() {
+    let mut members = lex.plain_members();
+    while let Some((name, value)) = members.next() {
         check_room(fields)?;
-        fields.point(moved(name), moved(value));
+        fields.point(name - begin + base, value - begin + base);
     }
-    fields.append(lex.since(begin));
-    Ok(())
+    fields.append(members.since(begin));
+    Ok(lex.pass(&members))
 }
 
 fn check_room(fields: &Fields) -> Result<(), FrameError> {
@@ -156,16 +190,16 @@ fn head(text: &str) -> String {
 
 /// Appends the header, its keys in Java's order.
 pub fn write(frame: &Frame, out: &mut BytesMut) {
-    let fields: usize = frame.fields.iter().map(|(name, value)| name.len() + value.len() + 12).sum();
-    let mut text = String::with_capacity(192 + fields);
+    let mut text = String::with_capacity(192 + frame.fields.text_len());
     let int = |before: &str, value: i32, text: &mut String| {
         text.push_str(before);
         int_into(value, text);
     };
     int("{\"code\":", frame.code, &mut text);
     if !frame.fields.is_empty() {
-        text.push_str(",\"extFields\":");
-        write_fields(&frame.fields, &mut text);
+        text.push_str(",\"extFields\":{");
+        frame.fields.write_members(&mut text, quote_into);
+        text.push('}');
     }
     int(",\"flag\":", frame.flag, &mut text);
     text.push_str(",\"language\":\"");
@@ -178,29 +212,6 @@ pub fn write(frame: &Frame, out: &mut BytesMut) {
     int(",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", frame.version, &mut text);
     text.push('}');
     out.extend_from_slice(text.as_bytes());
-}
-
-/// Appends fields, of which there is at least one.
-fn write_fields(fields: &Fields, text: &mut String) {
-    // Most have nothing to escape, which one look at all of them tells.
-    let as_they_are = is_plain(fields.whole_text());
-    let put = |part: &str, text: &mut String| {
-        if !as_they_are {
-            return quote_into(part, text);
-        }
-        text.push('"');
-        text.push_str(part);
-        text.push('"');
-    };
-    let mut before = '{';
-    for (name, value) in fields.iter() {
-        text.push(before);
-        put(name, text);
-        text.push(':');
-        put(value, text);
-        before = ',';
-    }
-    text.push('}');
 }
 
 #[cfg(test)]

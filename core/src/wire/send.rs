@@ -109,11 +109,17 @@ impl<'a> SendMessageHeader<'a> {
         fields.push_int(names[6], self.born_timestamp);
         fields.push_int(names[7], self.flag);
         fields.push_str(names[8], self.properties);
-        fields.push_some(names[9], self.reconsume_times);
+        if let Some(times) = self.reconsume_times {
+            fields.push_int(names[9], times);
+        }
         fields.push_str(names[10], truth(self.unit_mode));
-        fields.push_some(names[11], self.max_reconsume_times);
+        if let Some(times) = self.max_reconsume_times {
+            fields.push_int(names[11], times);
+        }
         fields.push_str(names[12], truth(self.batch));
-        fields.push_some(names[13], self.broker_name);
+        if let Some(name) = self.broker_name {
+            fields.push_str(names[13], name);
+        }
     }
 }
 

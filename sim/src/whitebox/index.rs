@@ -99,19 +99,31 @@ pub(super) fn judge_index(store: &impl Files, slots: u32, log: &Log, licence: &L
     let files = read_index(store, slots);
     let records: BTreeMap<u64, &LogRecord> = log.records.iter().map(|record| (record.physical, record)).collect();
     let mut wrong: Vec<String> = files.iter().flat_map(|file| contradictions(file, &records)).collect();
-    // By position and hash: how often the log says so, less how often it is found.
-    let mut missing: BTreeMap<(u64, u32), i64> = BTreeMap::new();
+    // Position and hash, once for each time that the log says so, or that it is found.
+    let mut said: Vec<(u64, u32)> = Vec::with_capacity(2 * log.records.len());
     for record in &log.records {
-        record.keys().into_iter().for_each(|hash| *missing.entry((record.physical, hash)).or_default() += 1);
+        said.extend(record.keys().into_iter().map(|hash| (record.physical, hash)));
     }
+    let mut found: Vec<(u64, u32)> = Vec::with_capacity(said.len());
     for entry in files.iter().flat_map(IndexFile::reachable) {
         // Where a damaged end was cut, whole records may stand again.
         let is_whole = records.contains_key(&entry.physical);
         let damaged = !is_whole && licence.ranges.iter().any(|range| range.contains(&entry.physical));
         if entry.physical >= log.begin && !damaged {
-            *missing.entry((entry.physical, entry.hash)).or_default() -= 1;
+            found.push((entry.physical, entry.hash));
         }
     }
+    said.sort_unstable();
+    found.sort_unstable();
+    if said == found {
+        return wrong;
+    }
+    let count = |all: Vec<(u64, u32)>, by: i64, counts: &mut BTreeMap<(u64, u32), i64>| {
+        all.into_iter().for_each(|place| *counts.entry(place).or_default() += by);
+    };
+    let mut missing = BTreeMap::new();
+    count(said, 1, &mut missing);
+    count(found, -1, &mut missing);
     for ((physical, hash), count) in missing {
         let record = || records.get(&physical).map_or("no record".to_owned(), |r| format!("a record of {}", r.topic));
         match count {

@@ -5,7 +5,6 @@
 //! only moves forward, so that any input of n bytes costs O(n).
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::{JsonError, scan};
 
@@ -17,6 +16,48 @@ pub const DEPTH_MAX: u32 = 64;
 pub struct Lexer<'a> {
     text: &'a str,
     at: usize,
+}
+
+/// See [`Lexer::plain_members`]: where the name and the value of each end.
+#[derive(Clone, Debug)]
+pub struct PlainMembers<'a> {
+    text: &'a str,
+    /// Those that were not looked at yet.
+    quotes: scan::Quotes<'a>,
+    /// Behind the last one and its comma, or behind the object.
+    at: usize,
+    ended: bool,
+}
+
+impl<'a> PlainMembers<'a> {
+    /// The members from `begin` to here, where one was handed out; in place of the end of the object there is none.
+    pub fn since(&self, begin: usize) -> &'a str {
+        &self.text[begin..self.at - usize::from(self.ended)]
+    }
+}
+
+impl Iterator for PlainMembers<'_> {
+    type Item = (usize, usize);
+
+    #[inline]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        if self.ended {
+            return None;
+        }
+        let text = self.text.as_bytes();
+        self.quotes.next().filter(|begin| *begin == self.at)?;
+        let name = self.quotes.next().filter(|name| text[*name..].starts_with(b"\":\""))?;
+        // The quote that opens the value was seen just now.
+        self.quotes.next()?;
+        let value = self.quotes.next().filter(|value| text[*value] == b'"')?;
+        self.ended = match text[value + 1..] {
+            [b',', b'"', ..] => false,
+            [b'}', ..] => true,
+            _ => return None,
+        };
+        self.at = value + 2;
+        Some((name, value))
+    }
 }
 
 impl<'a> Lexer<'a> {
@@ -105,29 +146,26 @@ impl<'a> Lexer<'a> {
         self.rest_of_string(quote, out)
     }
 
-    /// Where name and value of a member stand, if it is next in the form in which clients write it, and another follows:
-    /// `"name":"value",` without blanks and escapes. Any other form stays in front.
+    /// Members from here on, as long as they have the form in which clients write them, `"name":"value"` without blanks and
+    /// escapes, and another of that form or the end of the object follows. [`Lexer::pass`] steps over them.
     #[inline]
-    pub fn plain_member(&mut self) -> Option<(Range<usize>, Range<usize>)> {
-        let bytes = self.text.as_bytes();
-        let name = self.at + 1;
-        let colon = self.plain_end(b"\":\"")?;
-        let value = colon + 3;
-        let end = value + scan::end_of_run(&bytes[value..], b'"')?;
-        if !bytes[end..].starts_with(b"\",\"") {
-            return None;
-        }
-        self.at = end + 2;
-        Some((name..colon, value..end))
+    pub fn plain_members(&self) -> PlainMembers<'a> {
+        let quotes = scan::Quotes::new(self.text.as_bytes(), self.at);
+        PlainMembers { text: self.text, quotes, at: self.at, ended: false }
     }
 
-    /// The name of a member without blanks and escapes, and its colon. Any other form stays in front.
+    /// Steps over members, and over the end of the object if they reach it; whether they do.
+    pub fn pass(&mut self, members: &PlainMembers<'a>) -> bool {
+        self.at = members.at;
+        members.ended
+    }
+
+    /// Takes `text` if it is next.
     #[inline]
-    pub fn plain_name(&mut self) -> Option<&'a str> {
-        let end = self.plain_end(b"\":")?;
-        let name = &self.text[self.at + 1..end];
-        self.at = end + 2;
-        Some(name)
+    pub fn text(&mut self, text: &str) -> bool {
+        let hit = self.text.as_bytes()[self.at..].starts_with(text.as_bytes());
+        self.at += if hit { text.len() } else { 0 };
+        hit
     }
 
     /// A number of at most nine digits with a comma or a brace behind it. Any other form stays in front.
@@ -151,25 +189,9 @@ impl<'a> Lexer<'a> {
         Some(if negative { -value } else { value })
     }
 
-    /// Where the string ends that begins here, if it has no escapes and `tail` begins at its end.
-    #[inline]
-    fn plain_end(&self, tail: &[u8]) -> Option<usize> {
-        let bytes = self.text.as_bytes();
-        if bytes.get(self.at) != Some(&b'"') {
-            return None;
-        }
-        let end = self.at + 1 + scan::end_of_run(&bytes[self.at + 1..], b'"')?;
-        bytes[end..].starts_with(tail).then_some(end)
-    }
-
     /// Bytes that it has passed.
     pub fn passed(&self) -> usize {
         self.at
-    }
-
-    /// What it has passed since it stood at `begin`.
-    pub fn since(&self, begin: usize) -> &'a str {
-        &self.text[begin..self.at]
     }
 
     /// A number, as it is written.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the answer is that of a search byte by byte.
 
+use wide::u8x16;
+
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
@@ -19,6 +21,56 @@ pub(super) fn to_escape(text: &[u8]) -> Option<usize> {
     const SLASHES: u64 = LOW * b'\\' as u64;
     let hits = |word: u64| below(word, 0x20) | zeros(word ^ QUOTES) | zeros(word ^ SLASHES);
     find(text, hits, |byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+}
+
+/// Where double quotes and backslashes stand from a place on, in order. For texts that have many of them.
+#[derive(Clone, Debug)]
+pub(super) struct Quotes<'a> {
+    text: &'a [u8],
+    /// Where the next block begins.
+    at: usize,
+    /// Those of the block before it that were not handed out, by bit.
+    hits: u32,
+}
+
+impl<'a> Quotes<'a> {
+    /// From `at` on.
+    #[inline]
+    pub(super) fn new(text: &'a [u8], at: usize) -> Quotes<'a> {
+        Quotes { text, at, hits: 0 }
+    }
+
+    /// Marks those of the next block; none behind the last one.
+    #[inline]
+    fn look(&mut self) -> Option<()> {
+        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let block = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut block = [0; BLOCK];
+            block[..rest.len()].copy_from_slice(rest);
+            block
+        });
+        let block = u8x16::new(block);
+        self.hits = (block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask();
+        self.at += BLOCK;
+        Some(())
+    }
+}
+
+/// Bytes that are compared at once.
+const BLOCK: usize = 16;
+
+impl Iterator for Quotes<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.hits == 0 {
+            self.look()?;
+        }
+        let found = self.at - BLOCK + self.hits.trailing_zeros() as usize;
+        self.hits &= self.hits - 1;
+        Some(found)
+    }
 }
 
 /// `hits` marks the top bits of the bytes that are looked for. Marks above the lowest one may be wrong.
@@ -82,9 +134,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn eight_at_a_time_finds_what_one_at_a_time_finds(text in r#"[a-z"'\\\x00-\x21\x7f-\xff]{0,40}"#, quote in prop::sample::select(vec![b'"', b'\''])) {
+        fn eight_at_a_time_finds_what_one_at_a_time_finds(text in r#"[a-z"'\\\x00-\x21\x7f-\xff]{0,40}"#, quote in prop::sample::select(vec![b'"', b'\'']), from in 0..50_usize) {
             let bytes = text.as_bytes();
             prop_assert_eq!(end_of_run(bytes, quote), bytes.iter().position(|b| *b == quote || *b == b'\\'));
+            let quotes: Vec<usize> = Quotes::new(bytes, from).collect();
+            let expected: Vec<usize> = (from..bytes.len()).filter(|at| matches!(bytes[*at], b'"' | b'\\')).collect();
+            prop_assert_eq!(quotes, expected);
             prop_assert_eq!(to_escape(bytes), bytes.iter().position(|b| *b < 0x20 || matches!(b, b'"' | b'\\')));
         }
     }
