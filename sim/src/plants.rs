@@ -26,6 +26,18 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["power-loss-sync-flush"],
     },
     Plant {
+        name: "told-before-kept",
+        about: "the broker answers that a topic is made before its file is on the disk",
+        oracles: &[Oracle::Route],
+        scenarios: &["told-topics"],
+    },
+    Plant {
+        name: "name-not-synced",
+        about: "the driver takes a file for replaced before its new name is on the disk",
+        oracles: &[Oracle::Route],
+        scenarios: &["told-topics"],
+    },
+    Plant {
         name: "queue-offset-hole",
         about: "the store leaves a hole in the offsets of a queue",
         oracles: &[Oracle::Dense, Oracle::Projection],

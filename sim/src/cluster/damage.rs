@@ -81,7 +81,10 @@ pub(super) fn replace(scene: &Rc<Scene>, host: HostId, down_ms: u64) {
     }
     super::lives::die(scene, host, "disk-replaced", crate::world::Death::PowerLost, Some(down_ms));
     scene.disks[&host].replace();
-    scene.seen(|seen| seen.atlas.replaced(host));
+    scene.seen(|seen| {
+        seen.atlas.replaced(host);
+        seen.told.excused(host);
+    });
     for (topic, shape) in &scene.tape.header.config.topics {
         let name = scene.cast.name(host);
         if shape.brokers.is_empty() || shape.brokers.iter().any(|broker| broker == name) {

@@ -157,6 +157,9 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     let (mut durable, mut lied) = (None, false);
     if let Some(disk) = scene.disks.get(&host).filter(|_| how == Death::PowerLost) {
         lied = disk.write_back();
+        if lied {
+            scene.seen(|seen| seen.told.excused(host));
+        }
         if matches!(scene.cast.role(host), Role::Broker(_)) {
             let licence = scene.seen(|seen| seen.atlas.licence(host));
             durable = Some(disk.look(|image| crate::whitebox::durable_offsets(&image.platter(), &licence.ranges)));

@@ -4,12 +4,12 @@
 
 use std::rc::Rc;
 
-use seedmq_core::wire::Frame;
 use seedmq_core::wire::admin::{ResetOffsetBody, ResetOffsetHeader};
 use seedmq_core::wire::codes::{request, response};
 use seedmq_core::wire::json;
 use seedmq_core::wire::register::WritePermOfBrokerHeader;
 use seedmq_core::wire::topic::{CreateTopicHeader, DeleteTopicFromNamesrvHeader, DeleteTopicHeader};
+use seedmq_core::wire::{Frame, Header as _};
 
 use super::admin::{AdminCommand, AdminEvent};
 use super::cast::{NAME_SERVER_PORT, Role};
@@ -56,7 +56,10 @@ pub(super) fn was_reset(scene: &Scene, command: &AdminCommand, answer: &Frame) {
 
 /// Deletes a topic on every broker and name server that runs, as `mqadmin deleteTopic` does.
 pub(super) fn delete_topic(scene: &Scene, topic: &str) {
-    scene.seen(|seen| seen.atlas.topic_deleted(topic));
+    scene.seen(|seen| {
+        seen.atlas.topic_deleted(topic);
+        seen.told.deleted(topic);
+    });
     scene.operated("topic-deleted", scene.cast.admin(), topic);
     let up = |host: &HostId| scene.world.is_up(*host);
     for host in scene.cast.brokers().into_iter().filter(up) {
@@ -95,6 +98,7 @@ pub(super) fn topic_at(scene: &Scene, topic: &str, queues: u32, brokers: &[HostI
         ..CreateTopicHeader::default()
     };
     for host in brokers {
+        scene.seen(|seen| seen.told.asked(*host, topic, queues));
         let frame = Frame::request(request::UPDATE_AND_CREATE_TOPIC).with_header(&header);
         ask(scene, scene.cast.broker_addr(*host), frame, true);
     }
@@ -120,11 +124,23 @@ pub(super) fn ask(scene: &Scene, addr: seedmq_core::node::Addr, frame: Frame, in
 pub(super) fn admin_event(scene: &Scene, event: AdminEvent) {
     let Some((command, insist)) = scene.seen(|seen| seen.asked.remove(&event.ticket)) else { return };
     let good = event.answer.as_ref().is_some_and(|frame| frame.code == response::SUCCESS);
+    if command.frame.code == request::UPDATE_AND_CREATE_TOPIC {
+        note_topic(scene, &command, good);
+    }
     if insist && !good {
         scene.remind(scene.now() + RETRY_NS, Job::Ask(Box::new(command)));
         return;
     }
     if !super::oracles::shown::answer(scene, event.ticket, event.answer.as_ref()) {
         super::oracles::route::answer(scene, &command, event.answer.as_ref());
+    }
+}
+
+/// A broker has answered whether it made a topic, or has not answered.
+fn note_topic(scene: &Scene, command: &AdminCommand, is_done: bool) {
+    let Ok(header) = CreateTopicHeader::read(&command.frame.fields) else { return };
+    let host = scene.cast.brokers().into_iter().find(|host| scene.cast.broker_addr(*host) == command.addr);
+    if let (Some(host), Ok(queues)) = (host, u32::try_from(header.write_queue_nums)) {
+        scene.seen(|seen| seen.told.answered(host, &header.topic, queues, is_done));
     }
 }

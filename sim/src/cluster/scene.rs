@@ -22,7 +22,7 @@ use super::oracles::settle::{Suspects, Unsettled};
 use super::oracles::shown::Shown;
 use super::oracles::stale::Stale;
 use super::oracles::stores::Judged;
-use super::oracles::topics::KnownTopics;
+use super::oracles::topics::{KnownTopics, ToldTopics};
 use super::recovered::Recovered;
 
 use super::cast::Cast;
@@ -111,6 +111,8 @@ pub(crate) struct Seen {
     pub atlas: Atlas,
     /// What brokers know of topics, and what they died with.
     pub topics: KnownTopics,
+    /// What an operator was told of topics.
+    pub told: ToldTopics,
     /// The files of each broker that were judged last.
     pub judged: BTreeMap<HostId, Judged>,
     /// Brokers that could not open their stores on a disk that fails.

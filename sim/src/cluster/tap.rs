@@ -111,7 +111,11 @@ impl RoleTap {
         if let Some((topics, _)) = inside.filter(|(topics, _)| self.topics.moved(topics)) {
             self.scene.seen(|seen| seen.topics.note(self.host, topics.configs().into_keys().collect()));
         }
+        let forgotten = inside.filter(|_| self.topics.is_new());
+        let forgotten =
+            forgotten.and_then(|(topics, _)| self.scene.seen(|seen| seen.told.forgotten(self.host, topics)));
         let found = [
+            (Oracle::Route, forgotten.map(|text| ("told-and-forgotten", text))),
             (Oracle::Bounds, self.full.settled(self.scene.now(), inside.map(|(_, appended)| appended))),
             (Oracle::Route, inside.and_then(|(topics, _)| self.topics.settled(topics))),
         ];

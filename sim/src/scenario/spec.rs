@@ -448,6 +448,8 @@ pub enum Requests {
     Unregister,
     /// A broker tells members that their group has changed: 40.
     Notification,
+    /// An operator makes or changes a topic at a broker: 17.
+    Topic,
 }
 
 impl Requests {
@@ -462,6 +464,7 @@ impl Requests {
             Requests::Lock => &[41],
             Requests::Unregister => &[35, 104],
             Requests::Notification => &[40],
+            Requests::Topic => &[17],
         }
     }
 

@@ -1,8 +1,8 @@
 //! The oracle `route` at its source: the topics of a broker and their version change for a reason only. Each change has the broker
-//! register with every name server, and what an operator set stays.
+//! register with every name server, and what an operator set stays, whatever the broker dies of.
 //!
 //! Invariant: every batch of a broker that serves is looked at. A topic may come by itself; it changes or goes only when a request of
-//! that batch names it.
+//! that batch names it. What an operator was told of a topic is so in the next life of the broker.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,65 @@ impl KnownTopics {
     }
 }
 
+/// What an operator was told of the topics that he had brokers make.
+#[derive(Debug, Default)]
+pub(in crate::cluster) struct ToldTopics {
+    of: BTreeMap<(HostId, String), Told>,
+    /// A request that deletes them may still be on its way.
+    deleted: BTreeSet<String>,
+}
+
+/// Numbers of write queues of a topic at a broker.
+#[derive(Debug, Default)]
+struct Told {
+    /// What the broker has last said to be done.
+    done: Option<u32>,
+    /// What it was asked for and has not answered.
+    asked: Vec<u32>,
+    /// Requests without a good answer: they may take effect at any time.
+    astray: BTreeSet<u32>,
+}
+
+impl ToldTopics {
+    /// A broker is asked for a topic with so many queues.
+    pub fn asked(&mut self, host: HostId, topic: &str, queues: u32) {
+        self.of.entry((host, topic.to_owned())).or_default().asked.push(queues);
+    }
+    /// It has answered, or not in time. A request that failed is repeated, and stays asked for.
+    pub fn answered(&mut self, host: HostId, topic: &str, queues: u32, is_done: bool) {
+        let told = self.of.entry((host, topic.to_owned())).or_default();
+        if !is_done {
+            told.astray.insert(queues);
+            return;
+        }
+        told.done = Some(queues);
+        if let Some(at) = told.asked.iter().position(|asked| *asked == queues) {
+            told.asked.swap_remove(at);
+        }
+    }
+    /// A topic is deleted wherever it is: nothing of it is promised any more.
+    pub fn deleted(&mut self, topic: &str) {
+        self.deleted.insert(topic.to_owned());
+    }
+    /// The disk of a broker was lost, or did not do what it said.
+    pub fn excused(&mut self, host: HostId) {
+        self.of.retain(|(of, _), _| *of != host);
+    }
+    /// A broker serves again: what it has forgotten of what it told, in words.
+    pub fn forgotten(&self, host: HostId, topics: &Topics) -> Option<String> {
+        let mine = self.of.iter().filter(|((of, topic), _)| *of == host && !self.deleted.contains(topic));
+        mine.filter_map(|((_, topic), told)| {
+            let done = told.done?;
+            let has = topics.get(topic).map(|topic| topic.config.write_queue_nums);
+            let may_be = |queues: &u32| has == i32::try_from(*queues).ok();
+            let is_so = may_be(&done) || told.asked.iter().chain(&told.astray).any(may_be);
+            let has = has.map_or("does not know it".to_owned(), |queues| format!("has it with {queues}"));
+            (!is_so).then(|| format!("it told an operator that {topic} is made with {done} queues, and {has}"))
+        })
+        .next()
+    }
+}
+
 /// The topics of a broker as they were after its last batch.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct TopicWatch {
@@ -54,6 +113,10 @@ impl TopicWatch {
         if matches!(frame.code, request::UPDATE_AND_CREATE_TOPIC | request::DELETE_TOPIC_IN_BROKER) {
             self.named.extend(frame.fields.get("topic").map(ToOwned::to_owned));
         }
+    }
+    /// Whether the broker serves for the first time in this life.
+    pub fn is_new(&self) -> bool {
+        self.last.is_none()
     }
     /// Whether the topics are others than after the last batch.
     pub fn moved(&self, topics: &Topics) -> bool {
@@ -87,6 +150,38 @@ fn judge(steps: u64, before: &Configs, now: &Configs, named: &BTreeSet<String>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_told_is_there_unless_something_else_was_asked_for() {
+        let topics = |queues: &[i32]| {
+            let (mut topics, _) = Topics::load(TopicsFile::default());
+            for queues in queues {
+                topics.set(TopicConfig::new("T", *queues, 6), 0);
+            }
+            topics
+        };
+        let host = HostId(3);
+        let mut told = ToldTopics::default();
+        told.asked(host, "T", 2);
+        assert_eq!(told.forgotten(host, &topics(&[])), None, "it was not told");
+        told.answered(host, "T", 2, true);
+        assert!(told.forgotten(host, &topics(&[])).is_some());
+        assert_eq!(told.forgotten(HostId(4), &topics(&[])), None);
+        assert_eq!(told.forgotten(host, &topics(&[2])), None);
+        assert!(told.forgotten(host, &topics(&[4])).is_some());
+        told.asked(host, "T", 4);
+        assert_eq!(told.forgotten(host, &topics(&[4])), None, "it is asked for");
+        told.answered(host, "T", 4, true);
+        assert!(told.forgotten(host, &topics(&[2])).is_some(), "the older one is back");
+        told.asked(host, "T", 8);
+        told.answered(host, "T", 8, false);
+        told.answered(host, "T", 8, true);
+        told.asked(host, "T", 4);
+        told.answered(host, "T", 4, true);
+        assert_eq!(told.forgotten(host, &topics(&[8])), None, "the first request came late");
+        told.deleted("T");
+        assert_eq!(told.forgotten(host, &topics(&[])), None);
+    }
 
     #[test]
     fn what_comes_by_itself_or_was_asked_for_is_no_surprise() {
