@@ -152,7 +152,7 @@ fn fields(lex: &mut Lexer<'_>, header: usize) -> Result<Fields, FrameError> {
 fn plain_fields(lex: &mut Lexer<'_>, fields: &mut Fields) -> Result<bool, FrameError> {
     let (begin, base) = (lex.passed(), fields.text_len());
     let mut members = lex.plain_members();
-    while let Some((name, value)) = members.next() {
+    for (name, value) in members.by_ref() {
         check_room(fields)?;
         fields.point(name - begin + base, value - begin + base);
     }
