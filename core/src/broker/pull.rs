@@ -335,7 +335,7 @@ impl Broker {
         self.note_told(&pull.caller, &pull.header.consumer_group, &pull.header.topic, pull.queue_id, next);
         let mut frame = pull.caller.answer(code);
         let fields = &mut frame.fields;
-        *fields = crate::wire::Fields::with_capacity(128);
+        *fields = crate::wire::Fields::with_capacity(192);
         fields.push_str("suggestWhichBrokerId", "0");
         fields.push_int("nextBeginOffset", next);
         fields.push_int("minOffset", min);

@@ -237,7 +237,7 @@ impl Broker {
             return Err(Fault::new(response::MESSAGE_ILLEGAL, "stored all the same"));
         }
         let mut frame = caller.success();
-        frame.fields = crate::wire::Fields::with_capacity(192);
+        frame.fields = crate::wire::Fields::with_capacity(224);
         frame.fields.push_str("msgId", &ids::offset_msg_id(self.store_host, placed.physical));
         self.push_placed(&mut frame, draft.queue_id, &placed, Some(unique));
         self.acknowledge(caller, frame, &placed, facts.wait, cx)

@@ -131,7 +131,7 @@ fn reasons(out: &[Output<NameServerEvent>]) -> Vec<Gone> {
 fn named(code: i32, fields: &[(&str, &str)]) -> Frame {
     let mut frame = Frame::request(code);
     frame.opaque = 7;
-    fields.iter().for_each(|(name, value)| frame.fields.push_str(name, value));
+    fields.iter().for_each(|(name, value)| frame.fields.push_any(name, value));
     frame
 }
 

@@ -399,7 +399,7 @@ fn frame(config: &ProducerConfig, send: &Sending, queue: &Queue) -> Frame {
         batch: prepared.batch,
         broker_name: Some(&queue.broker),
     };
-    let mut fields = Fields::with_capacity(160 + prepared.properties.len());
+    let mut fields = Fields::with_capacity(240 + prepared.properties.len());
     header.write_v2(&mut fields);
     let code = if prepared.batch { code::SEND_BATCH_MESSAGE } else { code::SEND_MESSAGE_V2 };
     Frame { fields, body: prepared.body.clone(), ..Frame::request(code) }

@@ -103,7 +103,7 @@ mod tests {
                 frame.language = Language::from_code(language);
                 frame.encoding = if binary { Encoding::RocketMq } else { Encoding::Json };
                 for (name, value) in &fields {
-                    frame.fields.push_str(name, value);
+                    frame.fields.push_any(name, value);
                 }
                 frame
             },

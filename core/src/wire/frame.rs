@@ -121,6 +121,9 @@ pub enum FrameError {
     Header(String),
 }
 
+/// Bytes of the fields of a usual header.
+const USUAL_FIELDS: usize = 384;
+
 /// The release that our own frames name: V5_5_0.
 pub const OUR_VERSION: i32 = 513;
 /// Its name (Java `MQVersion.getVersionDesc`).
@@ -162,6 +165,9 @@ impl Frame {
     /// With a custom header behind the fields that are there.
     #[must_use]
     pub fn with_header(mut self, header: &impl super::Header) -> Frame {
+        if self.fields.is_empty() {
+            self.fields = Fields::with_capacity(USUAL_FIELDS);
+        }
         header.write(&mut self.fields);
         self
     }

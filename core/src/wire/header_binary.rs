@@ -52,7 +52,7 @@ fn fields(mut cursor: Cursor<'_>, len: i32) -> Result<Fields, FrameError> {
         }
         // An empty name or value reads as null, which is the same as absent.
         if !name.is_empty() && !value.is_empty() {
-            fields.push_str(&name, &value);
+            fields.push_any(&name, &value);
         }
     }
     Ok(fields)

@@ -53,7 +53,7 @@ fn name_servers_are_told_of_every_change() {
     let reply = |world: &mut World, to: &Frame, fields: &[(&str, &str)]| {
         let mut answer = Frame::response(to, 0);
         for (name, value) in fields {
-            answer.fields.push_str(name, value);
+            answer.fields.push_any(name, value);
         }
         world.input(Input::Frame { conn: ConnId(50), frame: answer });
     };

@@ -314,7 +314,7 @@ impl World {
 fn frame(code: i32, fields: &[(&str, &str)]) -> Frame {
     let mut frame = Frame::request(code);
     for (name, value) in fields {
-        frame.fields.push_str(name, value);
+        frame.fields.push_any(name, value);
     }
     frame
 }
