@@ -11,7 +11,7 @@ use clap::Parser;
 use seedmq_tests::cargo::{cargo, logged};
 use seedmq_tests::tools::repository;
 
-/// Builds target/dist/sim, which runs twice as many seeds in a CPU second
+/// Builds target/dist/sim, which runs a third more seeds in a CPU second
 ///
 /// The simulator is built so that it counts which ways it goes, runs some seeds of every scenario, and is built again with these counts:
 /// code that is used together then lies together. Worth its ten minutes (two cores) before a campaign of an hour.
