@@ -13,6 +13,8 @@ use crate::world::HostId;
 
 /// After a fault a node may be badly known for so long: one round of heartbeats and routes.
 const AFTERMATH_NS: u64 = 30_000_000_000;
+/// So long a client waits for a route: what a name server told before it went may be on its way until then.
+const UNDER_WAY_NS: u64 = 3_000_000_000;
 
 /// A send of a producer ended.
 pub(in crate::cluster) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
@@ -67,11 +69,11 @@ pub(in crate::cluster) fn judge(scene: &Scene, host: HostId, ended: &Ended) {
     scene.broken(Oracle::Convergence, "needless-failure", "producer", text, Vec::new());
 }
 
-/// Whether every name server went before this time, and none has been there since.
+/// Whether every name server went before this time, so that nothing it told was on its way any more, and none has been there since.
 fn are_away_since(scene: &Scene, at_ns: u64) -> bool {
     scene.cast.name_servers().into_iter().all(|host| {
         let touched = scene.seen(|seen| seen.touched_ns.get(scene.cast.name(host)).copied());
-        !scene.world.is_up(host) && touched.is_some_and(|at| at <= at_ns)
+        !scene.world.is_up(host) && touched.is_some_and(|at| at + UNDER_WAY_NS <= at_ns)
     })
 }
 

@@ -27,6 +27,8 @@ use crate::cluster::operate::ask;
 use crate::cluster::phases::proceed;
 use crate::cluster::scene::Scene;
 use crate::cluster::setting::IDLE;
+use crate::scenario::Requests;
+use crate::tape::What;
 use crate::whitebox::{LogRecord, read_log};
 use crate::world::HostId;
 
@@ -38,6 +40,9 @@ const ROUNDS: usize = 10;
 const ROUND_NS: u64 = 1_000 * MS;
 /// So long after the last fault every member has told every broker that it is there.
 const AFTERMATH_NS: u64 = 35_000 * MS;
+/// So much longer when a registration of the broker may have been dropped: it waits 24 s for the answer and asks again a second later, and
+/// only then do members learn of it.
+const REGISTRATION_NS: u64 = 25_000 * MS;
 /// Records of a broker that are asked for.
 const RECORDS: usize = 3;
 
@@ -294,7 +299,8 @@ fn about_topics(scene: &Scene, host: HostId, look: &BrokerLook) {
 fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
     let now = scene.now();
     let disturbed = scene.seen(|seen| seen.last_fault_ns.max(seen.rerouted_ns).unwrap_or(0));
-    let quiet = now >= disturbed + AFTERMATH_NS;
+    let unregistered = if loses_registrations(scene, host) { REGISTRATION_NS } else { 0 };
+    let quiet = now >= disturbed + AFTERMATH_NS + unregistered;
     let ghosts: BTreeSet<String> =
         settle::ghosts(scene, host).into_iter().map(|ghost| format!("{}@", scene.cast.ip(ghost))).collect();
     let is_cut = scene.seen(|seen| !seen.open.is_empty());
@@ -326,6 +332,15 @@ fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
         let truth = Truth::Members { told, run, ghosts: ghosts.clone() };
         put(scene, broker(scene, host), frame, format!("for the members of {group}"), truth);
     }
+}
+
+/// Whether a fault of the tape drops registrations of a broker.
+fn loses_registrations(scene: &Scene, host: HostId) -> bool {
+    let registers = |code: &i32| Requests::Registration.codes().contains(code);
+    scene.tape.actions.iter().any(|action| match &action.what {
+        What::HeartbeatLoss { from, codes, .. } => scene.cast.host(from) == host && codes.iter().any(registers),
+        _ => false,
+    })
 }
 
 /// Asks for some messages by their places in the log, and for their offsets by the times at which they were stored.
