@@ -123,6 +123,7 @@ impl RoleTap {
             let name = self.scene.cast.name(self.host);
             let text = match oracle {
                 Oracle::Bounds => format!("{name} took messages although {text}"),
+                _ if clause == "told-and-forgotten" => format!("{name} serves again: {text}"),
                 _ => format!("the topics of {name} changed without a reason: {text}"),
             };
             self.scene.broken(oracle, clause, "broker", text, Vec::new());

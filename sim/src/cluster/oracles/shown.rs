@@ -28,7 +28,7 @@ use crate::cluster::phases::proceed;
 use crate::cluster::scene::Scene;
 use crate::cluster::setting::IDLE;
 use crate::scenario::Requests;
-use crate::tape::What;
+use crate::tape::{Action, Trigger, What};
 use crate::whitebox::{LogRecord, read_log};
 use crate::world::HostId;
 
@@ -299,8 +299,8 @@ fn about_topics(scene: &Scene, host: HostId, look: &BrokerLook) {
 fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
     let now = scene.now();
     let disturbed = scene.seen(|seen| seen.last_fault_ns.max(seen.rerouted_ns).unwrap_or(0));
-    let unregistered = if loses_registrations(scene, host) { REGISTRATION_NS } else { 0 };
-    let quiet = now >= disturbed + AFTERMATH_NS + unregistered;
+    let unregistered = registrations_lost_until(scene, host).map_or(0, |until| until + REGISTRATION_NS);
+    let quiet = now >= disturbed.max(unregistered) + AFTERMATH_NS;
     let ghosts: BTreeSet<String> =
         settle::ghosts(scene, host).into_iter().map(|ghost| format!("{}@", scene.cast.ip(ghost))).collect();
     let is_cut = scene.seen(|seen| !seen.open.is_empty());
@@ -334,13 +334,20 @@ fn about_groups(scene: &Scene, host: HostId, look: &BrokerLook) {
     }
 }
 
-/// Whether a fault of the tape drops registrations of a broker.
-fn loses_registrations(scene: &Scene, host: HostId) -> bool {
+/// When the last fault of the tape ended that drops registrations of a broker, ns; now for one that waits for an event.
+fn registrations_lost_until(scene: &Scene, host: HostId) -> Option<u64> {
     let registers = |code: &i32| Requests::Registration.codes().contains(code);
-    scene.tape.actions.iter().any(|action| match &action.what {
-        What::HeartbeatLoss { from, codes, .. } => scene.cast.host(from) == host && codes.iter().any(registers),
-        _ => false,
-    })
+    let ready_ns = scene.seen(|seen| seen.ready_ns).unwrap_or(0);
+    let end = |action: &Action| match (&action.what, &action.when) {
+        (What::HeartbeatLoss { from, codes, for_ms, .. }, when)
+            if scene.cast.host(from) == host && codes.iter().any(registers) =>
+        {
+            let Trigger::At { at } = when else { return Some(scene.now()) };
+            Some(ready_ns + (at + for_ms) * MS)
+        }
+        _ => None,
+    };
+    scene.tape.actions.iter().filter_map(end).max()
 }
 
 /// Asks for some messages by their places in the log, and for their offsets by the times at which they were stored.
