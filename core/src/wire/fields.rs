@@ -128,18 +128,12 @@ impl Fields {
     }
     /// The fields in wire order.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut begin = OPEN.len();
-        self.ends.iter().map(move |ends| {
-            let (name, value) = (ends.name as usize, ends.value as usize);
-            let field = (&self.text[begin..name], &self.text[name + MIDDLE.len()..value]);
-            begin = value + CLOSE.len();
-            field
-        })
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        (0..self.len()).map(|at| self.field(at))
     }
     /// The value of a field; the last one when it is there twice, as a Java map keeps it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        (0..self.len()).rev().map(|at| self.field(at)).find(|(known, _)| *known == name).map(|(_, value)| value)
+        self.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
     /// The text of a field that must be there.
     pub fn text(&self, name: &'static str) -> Result<&str, FieldError> {
@@ -195,11 +189,7 @@ impl Fields {
     /// Its value is there. It is odd when name or value may have something that JSON escapes.
     #[inline]
     pub(super) fn close(&mut self, opened: Opened, is_odd: bool) {
-        let at = self.ends.len();
-        if is_odd && at < 64 {
-            self.odd |= 1 << at;
-        }
-        self.ends.push(Ends { name: mark(opened.name), value: mark(self.text.len()) });
+        self.end(opened.name, self.text.len(), is_odd);
         self.text.push_str("\",");
     }
     /// There is no such field after all.
@@ -215,8 +205,12 @@ impl Fields {
     /// name and its value end.
     #[inline]
     pub(super) fn point(&mut self, name: usize, value: usize) {
+        self.end(name, value, true);
+    }
+    #[inline]
+    fn end(&mut self, name: usize, value: usize, is_odd: bool) {
         let at = self.ends.len();
-        if at < 64 {
+        if is_odd && at < 64 {
             self.odd |= 1 << at;
         }
         self.ends.push(Ends { name: mark(name), value: mark(value) });
@@ -229,6 +223,7 @@ impl Fields {
         }
     }
 
+    #[inline]
     fn field(&self, at: usize) -> (&str, &str) {
         let begin = at.checked_sub(1).map_or(OPEN.len(), |before| self.ends[before].value as usize + CLOSE.len());
         let (name, value) = (self.ends[at].name as usize, self.ends[at].value as usize);
