@@ -375,6 +375,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["bit-rot"],
     },
     Plant {
+        name: "torn-end-taken-for-damage",
+        about: "recovery that goes on behind a damaged message passes over a torn end as over more of the damage",
+        oracles: &[Oracle::Projection],
+        scenarios: &["bugs/torn-end-behind-damage", "rot-at-the-torn-end"],
+    },
+    Plant {
         name: "entry-of-another-believed",
         about: "the broker hands out whatever sound record an entry leads to",
         oracles: &[Oracle::Phantom, Oracle::QueueOrder, Oracle::Lost, Oracle::Duplicate],

@@ -121,7 +121,9 @@ impl Store {
             return self.cut_files(recovery, from);
         };
         recovery.gave_up = true;
-        let was_durable = from < recovery.durable_to() || recovery.same_boot || tail.sound_is_old;
+        let durable_to = recovery.durable_to();
+        let hides_torn = from < durable_to && durable_to < sound && !crate::planted!("torn-end-taken-for-damage");
+        let was_durable = (from < durable_to && !hides_torn) || recovery.same_boot || tail.sound_is_old;
         if was_durable && !crate::planted!("rot-truncates-log") {
             crate::sometimes!("recovery went on behind damage in the log");
             recovery.notes.push(format!(
@@ -134,9 +136,15 @@ impl Store {
             return Stage::Scan(sound);
         }
         crate::sometimes!("recovery cut sound records behind a torn one");
+        let why = if hides_torn {
+            crate::sometimes!("damage in the log reached into a torn end");
+            format!("was damaged at {from} and torn behind {durable_to}, up to where it was durable")
+        } else {
+            format!("was torn at {from}")
+        };
         recovery.notes.push(format!(
-            "the commit log was torn at {from} ({}): sound messages stand again from {sound} on, but they were not durable \
-             before the one that is lost; all from {from} on is cut, and kept aside in seedmq.cut/{from:020}",
+            "the commit log {why} ({}): sound messages stand again from {sound} on, but were never durable; all from {from} on is \
+             cut, and kept aside in seedmq.cut/{from:020}",
             self.place_of(from)
         ));
         Stage::Rescue(Box::new(tail), from)

@@ -2,6 +2,7 @@
 
 use super::behaviour::rig;
 use super::*;
+use crate::store::checkpoint::Snapshot;
 use crate::store::entry::ENTRY;
 
 const LOG: &str = "commitlog/00000000000000000000";
@@ -64,6 +65,35 @@ fn a_damaged_record_costs_itself_and_is_named() {
         let hit = rig.store.by_position(placed[4].physical, &mut rig.disk, &mut rig.asks);
         assert!(!matches!(hit, Ok(Some(_))), "nor is it found by its position");
         assert_eq!(rig.add("T", 0, 10).queue_offset, 10);
+    }
+}
+
+#[test]
+fn damage_before_a_torn_end_ends_the_log_only_if_the_torn_end_is_torn() {
+    for is_torn in [true, false] {
+        let (mut rig, _) = filled();
+        rig.start();
+        let mut last = rig.add("T", 0, 200);
+        let noted = |rig: &Rig| rig.disk.content(names::SNAPSHOT).and_then(|bytes| Snapshot::from_bytes(&bytes));
+        while noted(&rig).is_none_or(|snapshot| snapshot.durable < last.end) {
+            last = rig.add("T", 0, 200);
+            rig.pass(30);
+        }
+        let durable = last.end;
+        let behind: Vec<Placed> = (0..3).map(|_| rig.add("T", 0, 200)).collect();
+        assert_eq!(behind[0].physical, durable);
+        rig.die(false, false);
+        // Without its queues, recovery reads the log from its begin.
+        rig.disk.remove_below("consumequeue");
+        flip(&mut rig, LOG, last.physical, 3);
+        if is_torn {
+            overwrite(&mut rig, LOG, durable, &vec![0; (behind[0].end - durable) as usize]);
+        }
+        rig.start();
+        assert_eq!(rig.said(&format!("torn behind {durable}")), is_torn, "{:?}", rig.news);
+        let end = last.queue_offset;
+        assert_eq!(rig.store.queue_range("T", 0).end, if is_torn { end } else { end + 4 });
+        assert_eq!(rig.disk.content(&format!("seedmq.cut/{:020}", last.physical)).is_some(), is_torn);
     }
 }
 
