@@ -98,6 +98,12 @@ pub const PLANTS: &[Plant] = &[
         scenarios: &["broker-gone"],
     },
     Plant {
+        name: "lost-name-server-left",
+        about: "a broker whose connection to a name server went asks it again only with its next period",
+        oracles: &[Oracle::Route],
+        scenarios: &["namesrv-outage"],
+    },
+    Plant {
         name: "late-registration-taken",
         about: "the name server believes a registration on a connection that its broker has given up, and the end of that connection",
         oracles: &[Oracle::Owner, Oracle::Route],

@@ -83,7 +83,7 @@ pub(super) fn replace(scene: &Rc<Scene>, host: HostId, down_ms: u64) {
     scene.disks[&host].replace();
     scene.seen(|seen| {
         seen.atlas.replaced(host);
-        seen.told.excused(host);
+        seen.told.excused(host, seen.next_ticket);
     });
     for (topic, shape) in &scene.tape.header.config.topics {
         let name = scene.cast.name(host);

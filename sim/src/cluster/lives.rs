@@ -158,7 +158,7 @@ pub(super) fn die(scene: &Rc<Scene>, host: HostId, kind: &str, how: Death, down_
     if let Some(disk) = scene.disks.get(&host).filter(|_| how == Death::PowerLost) {
         lied = disk.write_back();
         if lied {
-            scene.seen(|seen| seen.told.excused(host));
+            scene.seen(|seen| seen.told.excused(host, seen.next_ticket));
         }
         if matches!(scene.cast.role(host), Role::Broker(_)) {
             let licence = scene.seen(|seen| seen.atlas.licence(host));

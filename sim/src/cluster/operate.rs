@@ -141,6 +141,6 @@ fn note_topic(scene: &Scene, command: &AdminCommand, is_done: bool) {
     let Ok(header) = CreateTopicHeader::read(&command.frame.fields) else { return };
     let host = scene.cast.brokers().into_iter().find(|host| scene.cast.broker_addr(*host) == command.addr);
     if let (Some(host), Ok(queues)) = (host, u32::try_from(header.write_queue_nums)) {
-        scene.seen(|seen| seen.told.answered(host, &header.topic, queues, is_done));
+        scene.seen(|seen| seen.told.answered(host, command.ticket, &header.topic, queues, is_done));
     }
 }

@@ -18,6 +18,7 @@ use super::cast::Role;
 use super::curves::{self, Readers};
 use super::look::Inside;
 use super::oracles::full::FullWatch;
+use super::oracles::stale::Lines;
 use super::oracles::topics::TopicWatch;
 use super::scene::Scene;
 use crate::tap::Kind;
@@ -35,6 +36,8 @@ pub(crate) struct RoleTap {
     refuse_percent: Option<u64>,
     topics: TopicWatch,
     full: FullWatch,
+    /// To name servers.
+    lines: Lines,
     /// Whether frames are looked at one by one.
     frames: bool,
     /// Who reads the log of a broker; asked for only with a picture.
@@ -65,6 +68,7 @@ impl RoleTap {
             refuse_percent: super::boot::refuse_percent(scene, host),
             topics: TopicWatch::default(),
             full: FullWatch::default(),
+            lines: Lines::default(),
             frames,
             readers: drawn.then(|| curves::readers(&scene.tape.header.config)),
             peers: BTreeMap::new(),
@@ -93,7 +97,7 @@ impl RoleTap {
             self.scene.broken(Oracle::Bounds, &what.replace(' ', "-"), role, text, proof);
         }
     }
-    /// What a broker is handed, as far as it tells when its topics may change and its disk is full.
+    /// What a broker is handed, as far as it tells when its topics may change, its disk is full and name servers forget it.
     fn watch<C>(&mut self, input: &Input<C>, limit: u64) {
         let now = self.scene.now();
         match input {
@@ -103,6 +107,17 @@ impl RoleTap {
                 self.full.woken(now, used.unwrap_or(0), limit);
             }
             Input::Disk(done) => self.full.done(now, done, "commitlog/"),
+            Input::Opened { conn, dial: Some(_), peer, .. } => {
+                if let Some(host) = self.scene.cast.by_ip(peer.ip()) {
+                    self.lines.opened(*conn, host);
+                }
+            }
+            Input::Closed { conn } => {
+                if let Some(server) = self.lines.closed(*conn) {
+                    let name = self.scene.cast.name(self.host);
+                    self.scene.seen(|seen| seen.stale.lost(now, server, name));
+                }
+            }
             _ => {}
         }
     }
@@ -210,6 +225,12 @@ where
             return;
         }
         self.record(Kind::Output, output);
+        if let Output::Send { conn, frame } = output
+            && let Some(server) = self.lines.asks(*conn, frame)
+        {
+            let (now, name) = (self.scene.now(), self.scene.cast.name(self.host));
+            self.scene.seen(|seen| seen.stale.asked(now, server, name));
+        }
         if let (true, Output::Send { conn, frame }) = (self.frames, output) {
             self.frame_out(*conn, frame);
         }

@@ -46,6 +46,8 @@ pub(in crate::cluster) struct ToldTopics {
     of: BTreeMap<(HostId, String), Told>,
     /// A request that deletes them may still be on its way.
     deleted: BTreeSet<String>,
+    /// What brokers said to requests up to this number they need not know any more.
+    excused: BTreeMap<HostId, u64>,
 }
 
 /// Numbers of write queues of a topic at a broker.
@@ -64,8 +66,10 @@ impl ToldTopics {
     pub fn asked(&mut self, host: HostId, topic: &str, queues: u32) {
         self.of.entry((host, topic.to_owned())).or_default().asked.push(queues);
     }
-    /// It has answered, or not in time. A request that failed is repeated, and stays asked for.
-    pub fn answered(&mut self, host: HostId, topic: &str, queues: u32, is_done: bool) {
+    /// It has answered the request of this number, or not in time. A request that failed is repeated, and stays asked for.
+    pub fn answered(&mut self, host: HostId, ticket: u64, topic: &str, queues: u32, is_done: bool) {
+        // An answer may outlive the disk that it speaks of.
+        let is_done = is_done && self.excused.get(&host).is_none_or(|excused| *excused < ticket);
         let told = self.of.entry((host, topic.to_owned())).or_default();
         if !is_done {
             told.astray.insert(queues);
@@ -80,9 +84,10 @@ impl ToldTopics {
     pub fn deleted(&mut self, topic: &str) {
         self.deleted.insert(topic.to_owned());
     }
-    /// The disk of a broker was lost, or did not do what it said.
-    pub fn excused(&mut self, host: HostId) {
+    /// The disk of a broker was lost, or did not do what it said; requests up to this number were made before.
+    pub fn excused(&mut self, host: HostId, ticket: u64) {
         self.of.retain(|(of, _), _| *of != host);
+        self.excused.insert(host, ticket);
     }
     /// A broker serves again: what it has forgotten of what it told, in words.
     pub fn forgotten(&self, host: HostId, topics: &Topics) -> Option<String> {
@@ -164,21 +169,26 @@ mod tests {
         let mut told = ToldTopics::default();
         told.asked(host, "T", 2);
         assert_eq!(told.forgotten(host, &topics(&[])), None, "it was not told");
-        told.answered(host, "T", 2, true);
+        told.answered(host, 1, "T", 2, true);
         assert!(told.forgotten(host, &topics(&[])).is_some());
         assert_eq!(told.forgotten(HostId(4), &topics(&[])), None);
         assert_eq!(told.forgotten(host, &topics(&[2])), None);
         assert!(told.forgotten(host, &topics(&[4])).is_some());
         told.asked(host, "T", 4);
         assert_eq!(told.forgotten(host, &topics(&[4])), None, "it is asked for");
-        told.answered(host, "T", 4, true);
+        told.answered(host, 2, "T", 4, true);
         assert!(told.forgotten(host, &topics(&[2])).is_some(), "the older one is back");
         told.asked(host, "T", 8);
-        told.answered(host, "T", 8, false);
-        told.answered(host, "T", 8, true);
+        told.answered(host, 3, "T", 8, false);
+        told.answered(host, 4, "T", 8, true);
         told.asked(host, "T", 4);
-        told.answered(host, "T", 4, true);
+        told.answered(host, 5, "T", 4, true);
         assert_eq!(told.forgotten(host, &topics(&[8])), None, "the first request came late");
+        told.excused(host, 6);
+        told.answered(host, 6, "T", 4, true);
+        assert_eq!(told.forgotten(host, &topics(&[])), None, "the disk is another than the one that it was told of");
+        told.answered(host, 7, "T", 4, true);
+        assert!(told.forgotten(host, &topics(&[])).is_some());
         told.deleted("T");
         assert_eq!(told.forgotten(host, &topics(&[])), None);
     }
