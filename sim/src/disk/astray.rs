@@ -122,19 +122,17 @@ fn queue(image: &Image, filtered: &BTreeSet<String>, dice: &mut Dice) -> Option<
 
 /// Entries of a queue file that say something else; nothing when it may not be, because a reader would believe a wrong tag.
 fn entries(path: &str, (before, after): &(Bytes, Bytes), filtered: &BTreeSet<String>) -> Option<Vec<Held>> {
-    let mut parts = path.split('/').skip(1);
-    let (topic, queue) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
-    let begin: u64 = parts.next()?.parse().ok()?;
+    let (topic, queue, first) = whitebox::queue_of(path)?;
     let mut held = Vec::new();
-    for (n, (was, is)) in (begin / ENTRY as u64..).zip(before.chunks_exact(ENTRY).zip(after.chunks_exact(ENTRY))) {
+    for (n, (was, is)) in (first..).zip(before.chunks_exact(ENTRY).zip(after.chunks_exact(ENTRY))) {
         let (was, is) = (QueueEntry::read(was)?, QueueEntry::read(is)?);
         if was == is || !(was.is_message() || is.is_message()) {
             continue;
         }
-        if filtered.contains(&topic) && was.is_message() && is.is_message() && was.tags_code != is.tags_code {
+        if filtered.contains(topic) && was.is_message() && is.is_message() && was.tags_code != is.tags_code {
             return None;
         }
-        held.push(Held::Entry((topic.clone(), queue, n), is));
+        held.push(Held::Entry((topic.to_owned(), queue, n), is));
     }
     Some(held)
 }

@@ -204,9 +204,7 @@ fn checkpoint(image: &Image, dice: &mut Dice) -> Option<(Place, Held)> {
 
 fn queue(image: &Image, filtered: &BTreeSet<String>, dice: &mut Dice) -> Option<(Place, Held)> {
     let path = pick(&paths(image, "consumequeue/"), dice)?.clone();
-    let mut parts = path.split('/').skip(1);
-    let (topic, queue) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?);
-    let begin: u64 = parts.next()?.parse().ok()?;
+    let (topic, queue, first) = whitebox::queue_of(&path)?;
     let bytes = image.content(&path)?;
     let entries: Vec<u64> = (0u64..)
         .zip(bytes.chunks_exact(20))
@@ -217,12 +215,12 @@ fn queue(image: &Image, filtered: &BTreeSet<String>, dice: &mut Dice) -> Option<
         .map(|(n, _)| n)
         .collect();
     let n = *pick(&entries, dice)?;
-    let byte = dice.below(if filtered.contains(&topic) { 12 } else { 20 });
+    let byte = dice.below(if filtered.contains(topic) { 12 } else { 20 });
     let bit = bit(dice);
     let mut unit = bytes[n as usize * 20..n as usize * 20 + 20].to_vec();
     unit[byte as usize] ^= 1 << bit;
     let entry = QueueEntry::read(&unit)?;
-    let place = (topic, queue, begin / 20 + n);
+    let place = (topic.to_owned(), queue, first + n);
     Some((Place { path, at: n * 20 + byte, bit }, Held::Entry(place, entry)))
 }
 

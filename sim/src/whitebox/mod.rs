@@ -16,7 +16,7 @@ use seedmq_reports::{Oracle, Violation};
 
 pub use index::{IndexEntry, IndexFile, read_index};
 pub use projection::{Completeness, judge_store, summary};
-pub use reader::{Content, Files, Log, LogRecord, QueueEntry, is_record, read_log, read_queues, snapshot};
+pub use reader::{Content, Files, Log, LogRecord, QueueEntry, is_record, queue_of, read_log, read_queues, snapshot};
 
 /// Damage by faults of the tape, which is no fault of the store.
 #[derive(Clone, Debug, Default)]

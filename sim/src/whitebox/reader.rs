@@ -358,15 +358,18 @@ pub fn snapshot(store: &impl Files) -> Option<(String, u64)> {
     Some((boot, cursor.u64()?))
 }
 
+/// The topic and number of the queue that a file belongs to, and the number of the file's first entry.
+pub fn queue_of(path: &str) -> Option<(&str, u32, u64)> {
+    let mut parts = path.strip_prefix("consumequeue/")?.split('/');
+    let (topic, queue, begin) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse::<u64>().ok()?);
+    Some((topic, queue, begin / 20))
+}
+
 /// The consume queues of a store: entries by topic, queue and number.
 pub fn read_queues(store: &impl Files) -> BTreeMap<(String, u32), BTreeMap<u64, QueueEntry>> {
     let mut queues: BTreeMap<(String, u32), BTreeMap<u64, QueueEntry>> = BTreeMap::new();
     for path in store.paths() {
-        let Some(rest) = path.strip_prefix("consumequeue/") else { continue };
-        let mut parts = rest.split('/');
-        let (Some(topic), Some(queue)) = (parts.next(), parts.next().and_then(|queue| queue.parse().ok())) else {
-            continue;
-        };
+        let Some((topic, queue, _)) = queue_of(&path) else { continue };
         queues.entry((topic.to_owned(), queue)).or_default().extend(queue_file(store, &path));
     }
     queues
@@ -374,8 +377,7 @@ pub fn read_queues(store: &impl Files) -> BTreeMap<(String, u32), BTreeMap<u64, 
 
 /// The messages of a file of a consume queue, with their numbers.
 pub fn queue_file(store: &impl Files, path: &str) -> Vec<(u64, QueueEntry)> {
-    let begin = path.rsplit('/').next().and_then(|name| name.parse::<u64>().ok());
-    let Some((begin, content)) = begin.zip(store.content(path)) else { return Vec::new() };
-    let entries = (begin / 20..).zip(content.written.chunks_exact(20));
+    let Some(((_, _, first), content)) = queue_of(path).zip(store.content(path)) else { return Vec::new() };
+    let entries = (first..).zip(content.written.chunks_exact(20));
     entries.filter_map(|(nth, unit)| Some((nth, QueueEntry::read(unit)?))).filter(|(_, e)| e.is_message()).collect()
 }

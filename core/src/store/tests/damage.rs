@@ -27,11 +27,11 @@ fn flip(rig: &mut Rig, path: &str, at: u64, bit: u8) {
     rig.disk.put(path, &bytes);
 }
 
-/// Everything that a reader gets from offset 0 on, by offset.
-fn read_all(rig: &mut Rig) -> Vec<i64> {
+/// The offsets that a reader of a queue gets below an end.
+fn read(rig: &mut Rig, queue_id: u32, end: u64, tags: Option<&[i32]>) -> Vec<i64> {
     let (mut offset, mut found) = (0, Vec::new());
-    while offset < 10 {
-        let got = rig.ask("T", 0, offset, 3);
+    while offset < end {
+        let got = rig.get(&Get { topic: "T", queue_id, offset, max: 3, max_bytes: 1 << 20, tags });
         assert!(got.next_offset > offset, "a reader is led on: {:?}", got.status);
         offset = got.next_offset;
         for bytes in &got.records {
@@ -46,7 +46,7 @@ fn a_record_that_is_wrong_about_its_position_is_handed_out() {
     let (mut rig, placed) = filled();
     flip(&mut rig, LOG, placed[4].physical + 28, 3);
     rig.start();
-    assert_eq!(read_all(&mut rig), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(read(&mut rig, 0, 10, None), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_damaged_record_costs_itself_and_is_named() {
         let (mut rig, placed) = filled();
         flip(&mut rig, LOG, placed[4].physical + at, 3);
         rig.start();
-        assert_eq!(read_all(&mut rig), [0, 1, 2, 3, 5, 6, 7, 8, 9], "byte {at}");
+        assert_eq!(read(&mut rig, 0, 10, None), [0, 1, 2, 3, 5, 6, 7, 8, 9], "byte {at}");
         rig.settle();
         assert!(rig.said("the message 4 of T/0 is damaged") && rig.said(LOG), "byte {at}: {:?}", rig.news);
         assert_eq!(rig.store.damage(), (1, 0), "it is found once");
@@ -105,7 +105,7 @@ fn a_damaged_entry_is_put_right_from_the_log() {
             let before = rig.disk.content(QUEUE).unwrap();
             flip(&mut rig, QUEUE, n * ENTRY + at, bit);
             rig.start();
-            assert_eq!(read_all(&mut rig), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "byte {at} bit {bit} of entry {n}");
+            assert_eq!(read(&mut rig, 0, 10, None), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "byte {at} bit {bit} of entry {n}");
             assert_eq!(rig.store.damage(), (0, 1));
             assert_eq!(rig.disk.content(QUEUE).unwrap(), before, "the file is as it was");
         }
@@ -124,7 +124,7 @@ fn damage_at_the_begin_or_in_a_snapshot_does_not_keep_a_store_closed() {
         flip(&mut rig, path, at, 0);
         rig.start();
         let lost = usize::from(path == LOG);
-        assert_eq!(read_all(&mut rig).len(), 10 - lost, "{path}");
+        assert_eq!(read(&mut rig, 0, 10, None).len(), 10 - lost, "{path}");
         assert!(path == LOG || path == "checkpoint" || rig.said(path), "{:?}", rig.news);
     }
 }
@@ -153,20 +153,6 @@ fn overwrite(rig: &mut Rig, path: &str, at: u64, with: &[u8]) {
     rig.disk.put(path, &bytes);
 }
 
-/// The offsets that a reader of a queue of forty messages gets.
-fn read_forty(rig: &mut Rig, queue_id: u32, tags: Option<&[i32]>) -> Vec<i64> {
-    let (mut offset, mut found) = (0, Vec::new());
-    while offset < 40 {
-        let got = rig.get(&Get { topic: "T", queue_id, offset, max: 32, max_bytes: 1 << 20, tags });
-        assert!(got.next_offset > offset, "a reader is led on: {:?}", got.status);
-        offset = got.next_offset;
-        for bytes in &got.records {
-            found.extend(crate::message::record::records(bytes).map(|record| record.queue_offset));
-        }
-    }
-    found
-}
-
 #[test]
 fn a_sector_of_entries_of_another_queue_is_put_right_from_the_log() {
     let (other, mine) = (QUEUE, "consumequeue/T/1/00000000000000000000");
@@ -176,7 +162,7 @@ fn a_sector_of_entries_of_another_queue_is_put_right_from_the_log() {
         let sector = rig.disk.content(other).unwrap()[from..from + 512].to_vec();
         overwrite(&mut rig, mine, at, &sector);
         rig.start();
-        assert_eq!(read_forty(&mut rig, 1, None), (0..40).collect::<Vec<_>>(), "{from} to {at}");
+        assert_eq!(read(&mut rig, 1, 40, None), (0..40).collect::<Vec<_>>(), "{from} to {at}");
         assert_eq!(rig.store.damage().0, 0, "nothing is lost");
         assert!(rig.disk.content(mine).unwrap() == before, "the file is as it was");
     }
@@ -190,7 +176,7 @@ fn a_sector_without_entries_is_put_right_for_readers_of_some_tags_too() {
             let mut rig = two_queues();
             overwrite(&mut rig, QUEUE, at, &[0; 512]);
             rig.start();
-            assert_eq!(read_forty(&mut rig, 0, tags), (0..40).collect::<Vec<_>>(), "from byte {at}");
+            assert_eq!(read(&mut rig, 0, 40, tags), (0..40).collect::<Vec<_>>(), "from byte {at}");
             assert_eq!(rig.store.damage().0, 0, "nothing is lost");
         }
     }
