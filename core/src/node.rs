@@ -23,6 +23,11 @@ impl Instant {
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+    /// The first of some times, each of which may be missing. One at the very end of the clock is as good as none.
+    pub fn first(times: &[Option<Instant>]) -> Option<Instant> {
+        let first = times.iter().fold(u64::MAX, |first, time| first.min(time.map_or(u64::MAX, |time| time.0)));
+        (first < u64::MAX).then_some(Instant(first))
+    }
 }
 
 impl Add<Duration> for Instant {

@@ -559,7 +559,8 @@ impl Broker {
 
     /// The earliest thing that waits for the clock.
     pub(super) fn next_alarm(&self) -> Option<Instant> {
-        let mut next = [self.store.wake_at(), self.calls.wake_at(), self.pending.wake_at(), None, None, None];
+        let mut next = [None; 7];
+        (next[0], next[1], next[2]) = (self.store.wake_at(), self.calls.wake_at(), self.pending.wake_at());
         match &self.phase {
             Phase::New | Phase::Loading(_) | Phase::Stopped | Phase::Refused => return None,
             Phase::Recovering => {}
@@ -574,7 +575,8 @@ impl Broker {
                 next[5] = if self.files_failed() { Some(alarms.files) } else { None };
             }
         }
-        next.into_iter().chain([self.forwarded.wake_at()]).flatten().min()
+        next[6] = self.forwarded.wake_at();
+        Instant::first(&next)
     }
 
     pub(super) fn on_stop(&mut self, cx: &mut Cx<'_, BrokerEvent>) {

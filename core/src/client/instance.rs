@@ -308,7 +308,7 @@ impl<T> Client<T> {
         let poll = (!self.wanted.is_empty()).then_some(self.poll_at);
         let heartbeat = (!self.brokers.is_empty()).then_some(self.heartbeat_at);
         let news = (!self.news.is_empty()).then_some(Instant(0));
-        [self.calls.wake_at(), retry, poll, heartbeat, news].into_iter().flatten().min()
+        Instant::first(&[self.calls.wake_at(), retry, poll, heartbeat, news])
     }
 
     /// Panics when the tables contradict each other.

@@ -137,7 +137,7 @@ impl Node for PushConsumer {
         let lock = (self.life == Life::Running && self.config.orderly).then_some(self.lock_at);
         let alarm = self.alarms.first().map(|(at, _)| *at).filter(|_| self.life == Life::Running);
         let retry = self.topics.values().filter_map(Topic::retry_at).min().filter(|_| self.life == Life::Running);
-        [self.client.wake_at(), own, lock, alarm, retry].into_iter().flatten().min()
+        Instant::first(&[self.client.wake_at(), own, lock, alarm, retry])
     }
 
     fn invariants(&self) {
@@ -439,7 +439,7 @@ impl PushConsumer {
             _ => None,
         };
         let suspended = Some(owned.suspended_until).filter(|at| *at > now);
-        let alarm = [request, suspended, owned.messages.ripe_at()].into_iter().flatten().min();
+        let alarm = Instant::first(&[request, suspended, owned.messages.ripe_at()]);
         if self.alarm_of.get(key).copied() == alarm {
             return;
         }

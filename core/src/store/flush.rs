@@ -93,7 +93,7 @@ impl Store {
         }
         let is_held_up = self.phase != Phase::Open || self.index.pending() > 0 || self.queues.has_removals();
         let has_work = !is_held_up && (self.dispatched > flusher.durable || self.queues.has_fresh());
-        [flusher.log_at, flusher.cycle_at.filter(|_| has_work)].into_iter().flatten().min()
+        Instant::first(&[flusher.log_at, flusher.cycle_at.filter(|_| has_work)])
     }
 
     /// A snapshot is wanted soon, because something changed that the log does not tell.

@@ -326,8 +326,7 @@ impl Store {
             Phase::Recovering => self.recovery_wakes(),
             Phase::Open | Phase::Stopping if self.poisoned.is_none() => {
                 let retention = self.retention.wakes_at().filter(|_| self.phase == Phase::Open);
-                let times = [self.flusher_wakes(), self.retry_at, self.index_retry, retention];
-                times.into_iter().flatten().min()
+                Instant::first(&[self.flusher_wakes(), self.retry_at, self.index_retry, retention])
             }
             _ => None,
         }

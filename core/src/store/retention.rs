@@ -42,7 +42,7 @@ impl Retention {
 
     /// When there is something to do.
     pub fn wakes_at(&self) -> Option<Instant> {
-        [self.at, self.correct.map(|(_, at)| at)].into_iter().flatten().min()
+        Instant::first(&[self.at, self.correct.map(|(_, at)| at)])
     }
 
     /// Why no write is taken.

@@ -67,9 +67,12 @@ impl Pages {
             pool.frame_of.push(0);
             PageId::try_from(pool.frame_of.len() - 1).expect("a history needs less than 16 TiB of pages")
         });
-        let frame = pool.room(page);
-        pool.frames[frame].words.fill(0);
-        pool.frames[frame].changed = true;
+        let (frame, is_blank) = pool.room(page);
+        let frame = &mut pool.frames[frame];
+        if !is_blank {
+            frame.words.fill(0);
+        }
+        frame.changed = true;
         page
     }
 
@@ -118,7 +121,7 @@ impl Pool {
             self.frames[frame].used = true;
             return frame;
         }
-        let frame = self.room(page);
+        let (frame, _) = self.room(page);
         if let Err(error) = self.load(page, frame) {
             self.frames[frame].words.fill(0);
             self.error.get_or_insert(error);
@@ -126,17 +129,18 @@ impl Pool {
         frame
     }
 
-    /// A frame for a page that has none, or has it already; what is in it is anything.
-    fn room(&mut self, page: PageId) -> usize {
+    /// A frame for a page that has none, or has it already, and whether it is blank; otherwise what is in it is anything.
+    fn room(&mut self, page: PageId) -> (usize, bool) {
         let own = (self.frame_of[page as usize] as usize).checked_sub(1);
         let frame = own.or_else(|| (self.frames.len() >= self.most).then(|| self.evict()).flatten());
+        let is_blank = frame.is_none();
         let frame = frame.unwrap_or_else(|| {
             self.frames.push(Frame { page, used: true, changed: false, words: Box::new([0; WORDS]) });
             self.frames.len() - 1
         });
         (self.frames[frame].page, self.frames[frame].used, self.frames[frame].changed) = (page, true, false);
         self.frame_of[page as usize] = u32::try_from(frame + 1).expect("fewer than 2^32 pages are in memory");
-        frame
+        (frame, is_blank)
     }
 
     /// Frees the frame of a page that was not used for a while; none when the file does not take it.
