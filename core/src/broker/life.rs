@@ -559,23 +559,22 @@ impl Broker {
 
     /// The earliest thing that waits for the clock.
     pub(super) fn next_alarm(&self) -> Option<Instant> {
-        let mut next = [None; 7];
-        (next[0], next[1], next[2]) = (self.store.wake_at(), self.calls.wake_at(), self.pending.wake_at());
+        let (store, forwarded) = (self.store.wake_at(), self.forwarded.wake_at());
+        let mut next = [None, None, None, store, self.calls.wake_at(), self.pending.wake_at(), forwarded];
         match &self.phase {
             Phase::New | Phase::Loading(_) | Phase::Stopped | Phase::Refused => return None,
             Phase::Recovering => {}
             Phase::Stopping { leave_by, until } => {
-                next[3] = Some(*until);
-                next[4] = (self.calls.in_flight() > 0 && !self.left).then_some(*leave_by);
+                next[0] = Some(*until);
+                next[1] = (self.calls.in_flight() > 0 && !self.left).then_some(*leave_by);
             }
             Phase::Serving => {
                 let alarms = &self.alarms;
-                next[3] = [alarms.offsets, alarms.hold, alarms.clients, alarms.sample].into_iter().min();
-                next[4] = self.register_at();
-                next[5] = if self.files_failed() { Some(alarms.files) } else { None };
+                next[0] = [alarms.offsets, alarms.hold, alarms.clients, alarms.sample].into_iter().min();
+                next[1] = self.register_at();
+                next[2] = if self.files_failed() { Some(alarms.files) } else { None };
             }
         }
-        next[6] = self.forwarded.wake_at();
         Instant::first(&next)
     }
 

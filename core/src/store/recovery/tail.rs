@@ -143,7 +143,7 @@ impl Store {
             format!("was torn at {from}")
         };
         recovery.notes.push(format!(
-            "the commit log {why} ({}): sound messages stand again from {sound} on, but were never durable; all from {from} on is \
+            "the commit log {why} ({}): sound messages stand again from {sound} on, which were not known to be durable; all from {from} on is \
              cut, and kept aside in seedmq.cut/{from:020}",
             self.place_of(from)
         ));

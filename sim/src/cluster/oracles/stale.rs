@@ -66,10 +66,10 @@ impl Stale {
             // A question that went astray is asked again only after a while. One of before went with the connection.
             let asked = self.asked.get(&pair).copied().filter(|asked| lost.is_some_and(|lost| lost < *asked));
             let answered = asked.map_or(0, |asked| asked + ANSWER_NS);
-            let due = match (wrong, lost) {
-                (Wrong::Gone, _) => since.max(quiet_ns) + EXPIRED_NS,
-                (Wrong::Unknown, None) => since.max(quiet_ns) + STALE_NS,
-                (Wrong::Unknown, Some(lost)) => since.max(quiet_ns).max(lost).max(answered) + BACK_NS,
+            let (quiet, back) = (since.max(quiet_ns), lost.map_or(u64::MAX, |lost| lost.max(answered) + BACK_NS));
+            let due = match wrong {
+                Wrong::Gone => quiet + EXPIRED_NS,
+                Wrong::Unknown => (quiet + STALE_NS).min(back.max(quiet + BACK_NS)),
             };
             (now >= due).then(|| (key.clone(), since))
         });
@@ -172,8 +172,11 @@ mod tests {
         stale.asked(5 * S, HostId(0), "a");
         assert_eq!(stale.look(43 * S, 0, &wrong(Wrong::Unknown)), [], "it waits for an answer");
         assert_eq!(stale.look(44 * S, 0, &wrong(Wrong::Unknown)), [(key(), 3 * S)]);
-        assert_eq!(stale.look(45 * S, 0, &BTreeMap::new()), []);
-        assert_eq!(stale.look(46 * S, 0, &wrong(Wrong::Unknown)), []);
-        assert_eq!(stale.look(90 * S, 0, &wrong(Wrong::Unknown)), [], "not because of that connection");
+        stale.asked(60 * S, HostId(0), "a");
+        assert_eq!(stale.look(72 * S, 0, &wrong(Wrong::Unknown)), []);
+        assert_eq!(stale.look(73 * S, 0, &wrong(Wrong::Unknown)), [(key(), 3 * S)], "however often it asks");
+        assert_eq!(stale.look(74 * S, 0, &BTreeMap::new()), []);
+        assert_eq!(stale.look(75 * S, 0, &wrong(Wrong::Unknown)), []);
+        assert_eq!(stale.look(120 * S, 0, &wrong(Wrong::Unknown)), [], "not because of that connection");
     }
 }
